@@ -1,0 +1,2 @@
+//! The engine as a NIF.
+rustler::init!("viva_tensor_nif");
