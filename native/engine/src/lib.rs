@@ -1,2 +1,6 @@
 //! LLM inference on its own feet: checkpoints in, text out. Nothing here knows the BEAM.
+
+pub mod checkpoint;
 pub mod error;
+pub mod model;
+pub mod quant;

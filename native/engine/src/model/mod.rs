@@ -1,0 +1,3 @@
+//! Models as data.
+
+pub mod spec;
