@@ -1,5 +1,7 @@
 //! LLM inference on its own feet: checkpoints in, text out. Nothing here knows the BEAM.
 
+pub mod backend;
+pub mod buffer;
 pub mod checkpoint;
 pub mod error;
 pub mod model;

@@ -1,0 +1,518 @@
+//! A weight matrix in tiles, and y = W x over some of its tiles.
+//!
+//! Each output is one chain of fused multiply-adds over k = 0, 1, 2, …, whatever the number of tokens and of
+//! threads; so a token's numbers do not depend on its company. One token reads the tiles and multiplies as it
+//! goes (bound by memory); several tokens share a panel of unpacked f32 weights in the first-level cache
+//! (bound by arithmetic).
+
+use std::ops::Range;
+
+use super::{
+    simd::{Level, Simd, with_level},
+    tile::{LANES, Sink, Unpack, scatter_row, with_format},
+};
+use crate::{
+    buffer::Buffer,
+    error::{Error, Result},
+    quant::Format,
+};
+
+/// k's of a panel: 256 k x 32 rows x 4 bytes stay in a 48 KB cache beside the inputs.
+const PANEL_DEPTH: usize = 256;
+/// Floats of a panel for the widest level.
+pub const PANEL_FLOATS: usize = PANEL_DEPTH * 2 * LANES;
+
+/// W: [rows, cols], in tiles of sixteen rows.
+#[derive(Debug)]
+pub struct Matrix {
+    format: Format,
+    rows: usize,
+    cols: usize,
+    tiles: Buffer,
+    /// Of F8_E4M3 alone: f32 [ceil(cols / scale_cols)][tiles * 16].
+    scales: Buffer,
+    scale_cols: usize,
+    /// f32 [tiles * 16], or empty.
+    bias: Vec<f32>,
+}
+
+impl Matrix {
+    /// A matrix of zeros, to be filled row by row. `cols` must be whole blocks of `format`.
+    pub fn new(format: Format, rows: usize, cols: usize) -> Result<Self> {
+        let row_bytes = format.bytes_of(cols).ok_or_else(|| {
+            let expected = format!("rows of whole blocks of {} weights", format.block_len());
+            Error::malformed(format!("{format} matrix"), expected, format!("{cols} columns"))
+        })?;
+        let tiles = rows.div_ceil(LANES);
+        let wanted = (tiles * LANES).checked_mul(row_bytes);
+        let wanted = wanted.ok_or(Error::OutOfMemory { wanted_bytes: u64::MAX, free_bytes: crate::buffer::free_bytes() })?;
+        let (scales, bias) = (Buffer::new(0)?, vec![]);
+        Ok(Matrix { format, rows, cols, tiles: Buffer::new(wanted)?, scales, scale_cols: cols.max(1), bias })
+    }
+
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// Number of tiles of sixteen rows.
+    pub fn tiles(&self) -> usize {
+        self.rows.div_ceil(LANES)
+    }
+
+    /// Bytes that one pass over the matrix reads.
+    pub fn bytes(&self) -> usize {
+        self.tiles.len() + self.scales.len() + self.bias.len() * 4
+    }
+
+    /// Bytes of sixteen rows.
+    pub fn tile_bytes(&self) -> usize {
+        self.tiles.len() / self.tiles().max(1)
+    }
+
+    /// Bytes of a stored row.
+    pub fn row_bytes(&self) -> usize {
+        self.tile_bytes() / LANES
+    }
+
+    /// The tiles, to be filled by `set_row_in`.
+    pub fn tiles_mut(&mut self) -> (Format, std::slice::ChunksExactMut<'_, u8>) {
+        let bytes = self.tile_bytes().max(1);
+        (self.format, self.tiles.bytes_mut().chunks_exact_mut(bytes))
+    }
+
+    /// Sets one row from its stored bytes.
+    pub fn set_row(&mut self, row: usize, bytes: &[u8]) {
+        let (format, mut tiles) = self.tiles_mut();
+        if let Some(tile) = tiles.nth(row / LANES) {
+            scatter_row(format, bytes, row % LANES, tile);
+        }
+    }
+
+    /// Sets the scales of F8_E4M3: `scale(row, block)` for each row and each block of `scale_cols` columns.
+    pub fn set_scales(&mut self, scale_cols: usize, scale: impl Fn(usize, usize) -> f32) -> Result<()> {
+        let (stride, blocks) = (self.tiles() * LANES, self.cols.div_ceil(scale_cols.max(1)));
+        self.scale_cols = scale_cols.max(1);
+        self.scales = Buffer::floats(stride * blocks)?;
+        let values = self.scales.as_floats_mut();
+        for block in 0..blocks {
+            for row in 0..self.rows {
+                values[block * stride + row] = scale(row, block);
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets the bias, f32 [rows].
+    pub fn set_bias(&mut self, bias: &[f32]) {
+        self.bias = vec![0.0; self.tiles() * LANES];
+        let count = bias.len().min(self.rows);
+        self.bias[..count].copy_from_slice(&bias[..count]);
+    }
+
+    /// One row as f32: an embedding. `out` is [cols].
+    pub fn row(&self, level: Level, row: usize, out: &mut [f32]) {
+        assert!(row < self.rows && out.len() >= self.cols);
+        let mut depth = 0;
+        let mut panel = [0.0_f32; PANEL_DEPTH * LANES];
+        while depth < self.cols {
+            let end = (depth + PANEL_DEPTH).min(self.cols);
+            // SAFETY: the tile exists (row < rows), depth .. end are whole blocks within cols (PANEL_DEPTH is a
+            // multiple of every block length), and the panel holds PANEL_DEPTH * LANES floats.
+            unsafe { unpack_panel(level, self, row / LANES, depth..end, panel.as_mut_ptr(), LANES) }
+            for (k, out) in out[depth..end].iter_mut().enumerate() {
+                *out = panel[k * LANES + row % LANES];
+            }
+            depth = end;
+        }
+    }
+
+    /// y = W x + bias for the rows of `tiles`, for `input.count` tokens.
+    ///
+    /// # Safety
+    /// `input` points to `count` rows of at least `cols` floats, `output` to `count` rows of at least
+    /// `tiles() * 16` floats; nobody else touches the output columns of `tiles`; `tiles` is within `tiles()`;
+    /// the level is one of `Level::available`.
+    pub unsafe fn multiply(
+        &self,
+        level: Level,
+        tiles: Range<usize>,
+        input: Rows,
+        output: RowsMut,
+        panel: &mut [f32],
+    ) {
+        debug_assert!(tiles.end <= self.tiles() && panel.len() >= PANEL_FLOATS);
+        // SAFETY: the caller's contract, which the callee repeats.
+        unsafe {
+            if input.count == 1 {
+                dot(level, self, tiles, input, output);
+            } else {
+                product(level, self, tiles, input, output, panel.as_mut_ptr());
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn tile(&self, tile: usize) -> *const u8 {
+        // Wrapping: the caller stays within the tiles, and this needs no proof of it.
+        self.tiles.bytes().as_ptr().wrapping_add(tile * self.tile_bytes())
+    }
+
+    #[inline(always)]
+    fn scale(&self, tile: usize, block: usize) -> *const f32 {
+        let at = block * self.tiles() * LANES + tile * LANES;
+        self.scales.as_floats().as_ptr().wrapping_add(at)
+    }
+
+    /// The bias of a tile, as the start of its accumulators would make the sum differ from `x W^T + b`.
+    #[inline(always)]
+    unsafe fn biased<S: Simd>(&self, tile: usize, sum: S::F) -> S::F {
+        if self.bias.is_empty() {
+            return sum;
+        }
+        // SAFETY: bias, when there, has sixteen floats for each tile.
+        unsafe { S::add(sum, S::load(self.bias.as_ptr().add(tile * LANES))) }
+    }
+}
+
+/// `count` rows of floats, `stride` apart.
+#[derive(Debug, Clone, Copy)]
+pub struct Rows {
+    pub at: *const f32,
+    pub stride: usize,
+    pub count: usize,
+}
+
+/// As `Rows`, to be written.
+#[derive(Debug, Clone, Copy)]
+pub struct RowsMut {
+    pub at: *mut f32,
+    pub stride: usize,
+}
+
+/// Feeds `sink` the weights of k in `depth` (whole blocks) of one tile; `at(sink, k)` comes before each block.
+#[inline(always)]
+unsafe fn walk<S: Simd, U: Unpack, K: Sink<S>>(
+    matrix: &Matrix,
+    tile: usize,
+    depth: Range<usize>,
+    sink: &mut K,
+    at: impl Fn(&mut K, usize),
+) {
+    // SAFETY: depth is within cols, so each block is within the tile and each scale within the scales.
+    unsafe {
+        let (len, bytes) = (U::FORMAT.block_len(), U::FORMAT.block_bytes() * LANES);
+        let start = matrix.tile(tile);
+        if let Format::F8E4m3 = U::FORMAT {
+            let mut k = depth.start;
+            while k < depth.end {
+                let block = k / matrix.scale_cols;
+                let end = ((block + 1) * matrix.scale_cols).min(depth.end);
+                let scale = S::load(matrix.scale(tile, block));
+                for k in k..end {
+                    at(sink, k);
+                    U::unpack::<S, K>(start.add(k * bytes), scale, sink);
+                }
+                k = end;
+            }
+        } else {
+            let scale = S::splat(1.0);
+            for block in depth.start / len..depth.end / len {
+                at(sink, block * len);
+                U::unpack::<S, K>(start.add(block * bytes), scale, sink);
+            }
+        }
+    }
+}
+
+/// Multiplies weights with one token as they come.
+struct Dot<S: Simd> {
+    sum: S::F,
+    x: *const f32,
+    /// Start of the current block in x.
+    at: *const f32,
+}
+
+impl<S: Simd> Sink<S> for Dot<S> {
+    #[inline(always)]
+    unsafe fn put(&mut self, k: usize, weights: S::F) {
+        // SAFETY: k is within the block, the block within x.
+        unsafe { self.sum = S::fma(weights, S::splat(*self.at.add(k)), self.sum) }
+    }
+}
+
+/// Tiles whose chains run side by side, so that one's latency hides behind the others.
+const SIDE_BY_SIDE: usize = 4;
+
+unsafe fn dot(level: Level, matrix: &Matrix, tiles: Range<usize>, input: Rows, output: RowsMut) {
+    #[inline(always)]
+    unsafe fn group<S: Simd, U: Unpack, const N: usize>(
+        matrix: &Matrix,
+        first: usize,
+        x: *const f32,
+        out: *mut f32,
+    ) {
+        // SAFETY: as `Matrix::multiply`.
+        unsafe {
+            let mut sinks = [const { Dot::<S> { sum: std::mem::zeroed(), x: std::ptr::null(), at: std::ptr::null() } }; N];
+            for sink in &mut sinks {
+                (sink.sum, sink.x) = (S::splat(0.0), x);
+            }
+            // A stretch of k for each tile in turn: short enough that the next tile's chain starts before this
+            // one's has ended.
+            let stretch = U::FORMAT.block_len().max(8);
+            let mut k = 0;
+            while k < matrix.cols {
+                let end = (k + stretch).min(matrix.cols);
+                for (i, sink) in sinks.iter_mut().enumerate() {
+                    walk::<S, U, _>(matrix, first + i, k..end, sink, |sink, k| sink.at = sink.x.wrapping_add(k));
+                }
+                k = end;
+            }
+            for (i, sink) in sinks.iter().enumerate() {
+                S::store(out.add((first + i) * LANES), matrix.biased::<S>(first + i, sink.sum));
+            }
+        }
+    }
+    #[inline(always)]
+    unsafe fn all<S: Simd, U: Unpack>(matrix: &Matrix, tiles: Range<usize>, x: *const f32, out: *mut f32) {
+        // SAFETY: as `Matrix::multiply`.
+        unsafe {
+            let mut tile = tiles.start;
+            while tile + SIDE_BY_SIDE <= tiles.end {
+                group::<S, U, SIDE_BY_SIDE>(matrix, tile, x, out);
+                tile += SIDE_BY_SIDE;
+            }
+            for tile in tile..tiles.end {
+                group::<S, U, 1>(matrix, tile, x, out);
+            }
+        }
+    }
+    // SAFETY: the caller's contract.
+    unsafe {
+        with_format!(matrix.format, U => {
+            #[inline(always)]
+            unsafe fn run<S: Simd>(m: &Matrix, tiles: Range<usize>, x: *const f32, out: *mut f32) {
+                unsafe { all::<S, U>(m, tiles, x, out) }
+            }
+            with_level!(level, run(matrix: &Matrix, tiles: Range<usize>, x: *const f32, out: *mut f32), (matrix, tiles, input.at, output.at))
+        })
+    }
+}
+
+/// Writes weights to a panel, f32 [k][stride].
+struct Panel {
+    at: *mut f32,
+    start: *mut f32,
+    first: usize,
+    stride: usize,
+}
+
+impl<S: Simd> Sink<S> for Panel {
+    #[inline(always)]
+    unsafe fn put(&mut self, k: usize, weights: S::F) {
+        // SAFETY: the panel has room for every k of the depth it was made for.
+        unsafe { S::store(self.at.add(k * self.stride), weights) }
+    }
+}
+
+#[inline(always)]
+unsafe fn fill<S: Simd, U: Unpack>(m: &Matrix, tile: usize, depth: Range<usize>, panel: *mut f32, stride: usize) {
+    let mut sink = Panel { at: panel, start: panel, first: depth.start, stride };
+    // SAFETY: as `unpack_panel`.
+    unsafe {
+        walk::<S, U, _>(m, tile, depth, &mut sink, |sink, k| {
+            sink.at = sink.start.wrapping_add((k - sink.first) * sink.stride);
+        });
+    }
+}
+
+/// panel[k][0 .. 16] = weights of the tile's rows, for k in `depth` (whole blocks within cols).
+///
+/// # Safety
+/// The tile exists; `panel` has room for depth x stride floats.
+unsafe fn unpack_panel(level: Level, matrix: &Matrix, tile: usize, depth: Range<usize>, panel: *mut f32, stride: usize) {
+    // SAFETY: the caller's contract.
+    unsafe {
+        with_format!(matrix.format, U => {
+            #[inline(always)]
+            unsafe fn run<S: Simd>(m: &Matrix, tile: usize, depth: Range<usize>, panel: *mut f32, stride: usize) {
+                unsafe { fill::<S, U>(m, tile, depth, panel, stride) }
+            }
+            with_level!(level, run(matrix: &Matrix, tile: usize, depth: Range<usize>, panel: *mut f32, stride: usize), (matrix, tile, depth, panel, stride))
+        })
+    }
+}
+
+unsafe fn product(level: Level, matrix: &Matrix, tiles: Range<usize>, input: Rows, output: RowsMut, panel: *mut f32) {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(
+        level: Level,
+        matrix: &Matrix,
+        tiles: Range<usize>,
+        input: Rows,
+        output: RowsMut,
+        panel: *mut f32,
+    ) {
+        // SAFETY: as `Matrix::multiply`; depths are multiples of PANEL_DEPTH, which is whole blocks.
+        unsafe {
+            let mut tile = tiles.start;
+            while tile < tiles.end {
+                let wide = S::TILES.min(tiles.end - tile);
+                let out = output.at.add(tile * LANES);
+                let mut k = 0;
+                while k < matrix.cols {
+                    let end = (k + PANEL_DEPTH).min(matrix.cols);
+                    for i in 0..wide {
+                        unpack_panel(level, matrix, tile + i, k..end, panel.add(i * LANES), wide * LANES);
+                    }
+                    let x = Rows { at: input.at.add(k), ..input };
+                    let out = RowsMut { at: out, ..output };
+                    accumulate::<S>(panel, wide, wide * LANES, end - k, x, out, k > 0);
+                    k = end;
+                }
+                if !matrix.bias.is_empty() {
+                    for t in 0..input.count {
+                        for i in 0..wide {
+                            let out = out.add(t * output.stride + i * LANES);
+                            S::store(out, matrix.biased::<S>(tile + i, S::load(out)));
+                        }
+                    }
+                }
+                tile += wide;
+            }
+        }
+    }
+    // SAFETY: the caller's contract.
+    unsafe {
+        with_level!(level, run(level: Level, matrix: &Matrix, tiles: Range<usize>, input: Rows, output: RowsMut, panel: *mut f32), (level, matrix, tiles, input, output, panel))
+    }
+}
+
+/// out[t][0 .. wide * 16] (+)= sum over k of panel[k] * x[t][k], for each row t of `x`.
+///
+/// # Safety
+/// `panel` is f32 [depth][stride], stride at least `wide * 16`; x has `depth` floats a row, `out` `wide * 16`.
+#[inline(always)]
+pub unsafe fn accumulate<S: Simd>(
+    panel: *const f32,
+    wide: usize,
+    stride: usize,
+    depth: usize,
+    x: Rows,
+    out: RowsMut,
+    add: bool,
+) {
+    // SAFETY: the caller's contract; each block stays within the rows that are left.
+    unsafe {
+        let mut t = 0;
+        while t < x.count {
+            let left = (x.count - t).min(S::ROWS);
+            let rows = Rows { at: x.at.add(t * x.stride), stride: x.stride, count: left };
+            let to = RowsMut { at: out.at.add(t * out.stride), stride: out.stride };
+            let mut column = 0;
+            while column < wide {
+                let tiles = (wide - column).min(S::TILES);
+                let panel = panel.add(column * LANES);
+                let to = RowsMut { at: to.at.add(column * LANES), ..to };
+                if tiles == 2 {
+                    rows_of::<S, 2>(panel, stride, depth, rows, to, add);
+                } else {
+                    rows_of::<S, 1>(panel, stride, depth, rows, to, add);
+                }
+                column += tiles;
+            }
+            t += left;
+        }
+    }
+}
+
+/// Chooses the register block for the number of rows that are left.
+#[inline(always)]
+unsafe fn rows_of<S: Simd, const N: usize>(
+    panel: *const f32,
+    stride: usize,
+    depth: usize,
+    x: Rows,
+    out: RowsMut,
+    add: bool,
+) {
+    // SAFETY: the caller's contract; no block has more rows than x.count.
+    unsafe {
+        match x.count {
+            12.. => block::<S, 12, N>(panel, stride, depth, x, out, add),
+            count => {
+                let mut done = 0;
+                while done < count {
+                    let x = Rows { at: x.at.add(done * x.stride), ..x };
+                    let out = RowsMut { at: out.at.add(done * out.stride), ..out };
+                    done += match count - done {
+                        6.. => {
+                            block::<S, 6, N>(panel, stride, depth, x, out, add);
+                            6
+                        }
+                        4.. => {
+                            block::<S, 4, N>(panel, stride, depth, x, out, add);
+                            4
+                        }
+                        2.. => {
+                            block::<S, 2, N>(panel, stride, depth, x, out, add);
+                            2
+                        }
+                        _ => {
+                            block::<S, 1, N>(panel, stride, depth, x, out, add);
+                            1
+                        }
+                    };
+                }
+            }
+        }
+    }
+}
+
+/// The register block: M rows times N tiles, every accumulator in a register.
+#[inline(always)]
+unsafe fn block<S: Simd, const M: usize, const N: usize>(
+    panel: *const f32,
+    stride: usize,
+    depth: usize,
+    x: Rows,
+    out: RowsMut,
+    add: bool,
+) {
+    // SAFETY: the caller's contract.
+    unsafe {
+        let mut sums = [[S::splat(0.0); N]; M];
+        if add {
+            for (m, sums) in sums.iter_mut().enumerate() {
+                for (n, sum) in sums.iter_mut().enumerate() {
+                    *sum = S::load(out.at.add(m * out.stride + n * LANES));
+                }
+            }
+        }
+        for k in 0..depth {
+            let mut weights = [S::splat(0.0); N];
+            for (n, weight) in weights.iter_mut().enumerate() {
+                *weight = S::load(panel.add(k * stride + n * LANES));
+            }
+            for (m, sums) in sums.iter_mut().enumerate() {
+                let x = S::splat(*x.at.add(m * x.stride + k));
+                for (sum, weight) in sums.iter_mut().zip(weights) {
+                    *sum = S::fma(weight, x, *sum);
+                }
+            }
+        }
+        for (m, sums) in sums.iter().enumerate() {
+            for (n, sum) in sums.iter().enumerate() {
+                S::store(out.at.add(m * out.stride + n * LANES), *sum);
+            }
+        }
+    }
+}

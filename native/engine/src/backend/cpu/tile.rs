@@ -1,0 +1,224 @@
+//! Weights as the CPU reads them: tiles of sixteen rows, one row a lane.
+//!
+//! A stored block is a list of fields, each some units of 1, 2 or 4 bytes. A tile keeps the same bytes, but
+//! unit by unit for sixteen rows: a vector load then fetches one unit of sixteen rows, and no sum is ever
+//! taken across lanes. Bits per weight stay as stored (rows are padded to a multiple of sixteen).
+//!
+//! `Unpack` says, for a format, how a tile becomes sixteen f32 weights for each k in order. Products and
+//! panels are two sinks of that one description, so a format is decoded in one place. The weights are the
+//! exactly dequantized ones, rounded to f32 as the reference in quant/ rounds them.
+
+use super::simd::Simd;
+use crate::quant::Format;
+
+/// Rows of a tile.
+pub const LANES: usize = 16;
+
+/// The units of a block, in stored order: (bytes of a unit, number of units).
+pub const fn fields(format: Format) -> &'static [(usize, usize)] {
+    match format {
+        Format::F32 => &[(4, 1)],
+        Format::F16 | Format::Bf16 => &[(2, 1)],
+        Format::F8E4m3 => &[(1, 1)],
+        Format::Q8_0 => &[(2, 1), (1, 32)],
+        Format::Q4_0 => &[(2, 1), (4, 4)],
+        Format::Q4_1 => &[(2, 2), (4, 4)],
+        Format::Q5_0 => &[(2, 1), (4, 1), (4, 4)],
+        Format::Q5_1 => &[(2, 2), (4, 1), (4, 4)],
+        Format::Q2K => &[(1, 16), (4, 16), (2, 2)],
+        Format::Q3K => &[(4, 8), (4, 16), (1, 12), (2, 1)],
+        Format::Q4K => &[(2, 2), (1, 12), (4, 32)],
+        Format::Q5K => &[(2, 2), (1, 12), (4, 8), (4, 32)],
+        Format::Q6K => &[(4, 32), (4, 16), (1, 16), (2, 1)],
+    }
+}
+
+/// Writes one stored row into its lane of a tile.
+///
+/// `row` and `tile` hold whole blocks; `tile` has sixteen times the bytes of `row`.
+pub fn scatter_row(format: Format, row: &[u8], lane: usize, tile: &mut [u8]) {
+    let block = format.block_bytes();
+    for (from, to) in row.chunks_exact(block).zip(tile.chunks_exact_mut(block * LANES)) {
+        let mut start = 0;
+        for &(unit, count) in fields(format) {
+            let (from, to) = (&from[start..start + unit * count], &mut to[start * LANES..]);
+            match unit {
+                1 => scatter::<1>(from, to, lane),
+                2 => scatter::<2>(from, to, lane),
+                _ => scatter::<4>(from, to, lane),
+            }
+            start += unit * count;
+        }
+    }
+}
+
+fn scatter<const UNIT: usize>(from: &[u8], to: &mut [u8], lane: usize) {
+    let (from, _) = from.as_chunks::<UNIT>();
+    let (to, _) = to.as_chunks_mut::<UNIT>();
+    for (unit, slot) in from.iter().zip(to.iter_mut().skip(lane).step_by(LANES)) {
+        *slot = *unit;
+    }
+}
+
+/// Takes sixteen weights at a time, for k = 0, 1, 2, … of a block.
+pub trait Sink<S: Simd> {
+    /// # Safety
+    /// As `Simd`; `k` is within the block that the sink was made for.
+    unsafe fn put(&mut self, k: usize, weights: S::F);
+}
+
+/// How a format's tile becomes weights.
+pub trait Unpack {
+    const FORMAT: Format;
+    /// # Safety
+    /// As `Simd`; `tile` points to one block of sixteen rows.
+    unsafe fn unpack<S: Simd, K: Sink<S>>(tile: *const u8, scale: S::F, sink: &mut K);
+}
+
+macro_rules! formats {
+    ($($name:ident = $format:ident),* $(,)?) => {
+        $(
+            #[derive(Debug, Clone, Copy)]
+            pub struct $name;
+        )*
+        /// Evaluates `$body` with `$U` as the `Unpack` of a `Format`.
+        macro_rules! with_format {
+            ($value:expr, $U:ident => $body:expr) => {
+                match $value {
+                    $($crate::quant::Format::$format => { type $U = $crate::backend::cpu::tile::$name; $body })*
+                }
+            };
+        }
+        pub(crate) use with_format;
+    };
+}
+
+formats! {
+    F32 = F32, F16 = F16, Bf16 = Bf16, F8E4m3 = F8E4m3, Q8 = Q8_0, Q40 = Q4_0, Q41 = Q4_1, Q50 = Q5_0, Q51 = Q5_1,
+    Q2K = Q2K, Q3K = Q3K, Q4K = Q4K, Q5K = Q5K, Q6K = Q6K,
+}
+
+// SAFETY of the bodies: offsets stay within LANES * block_bytes, the tile that the caller vouches for.
+
+impl Unpack for F32 {
+    const FORMAT: Format = Format::F32;
+    #[inline(always)]
+    unsafe fn unpack<S: Simd, K: Sink<S>>(tile: *const u8, _: S::F, sink: &mut K) {
+        unsafe { sink.put(0, S::load(tile.cast())) }
+    }
+}
+
+impl Unpack for F16 {
+    const FORMAT: Format = Format::F16;
+    #[inline(always)]
+    unsafe fn unpack<S: Simd, K: Sink<S>>(tile: *const u8, _: S::F, sink: &mut K) {
+        unsafe { sink.put(0, S::load_f16(tile)) }
+    }
+}
+
+impl Unpack for Bf16 {
+    const FORMAT: Format = Format::Bf16;
+    #[inline(always)]
+    unsafe fn unpack<S: Simd, K: Sink<S>>(tile: *const u8, _: S::F, sink: &mut K) {
+        unsafe { sink.put(0, S::from_bits(S::shl(S::load_u16(tile), 16))) }
+    }
+}
+
+impl Unpack for F8E4m3 {
+    const FORMAT: Format = Format::F8E4m3;
+    /// Sign, exponent and mantissa are moved to where f32 has them; 2^120 makes up for the exponents' biases
+    /// (127 - 7), subnormals included. NaN does not occur: it is refused while loading.
+    #[inline(always)]
+    unsafe fn unpack<S: Simd, K: Sink<S>>(tile: *const u8, scale: S::F, sink: &mut K) {
+        unsafe {
+            let x = S::load_u8(tile);
+            let sign = S::shl(S::and(x, S::splat_i(0x80)), 24);
+            let magnitude = S::shl(S::and(x, S::splat_i(0x7f)), 20);
+            let value = S::mul(S::from_bits(S::or(sign, magnitude)), S::splat(f32::from_bits((127 + 120) << 23)));
+            sink.put(0, S::mul(value, scale));
+        }
+    }
+}
+
+impl Unpack for Q8 {
+    const FORMAT: Format = Format::Q8_0;
+    #[inline(always)]
+    unsafe fn unpack<S: Simd, K: Sink<S>>(tile: *const u8, _: S::F, sink: &mut K) {
+        unsafe {
+            let d = S::load_f16(tile);
+            for k in 0..32 {
+                let q = S::to_f32(S::load_i8(tile.add(32 + LANES * k)));
+                sink.put(k, S::mul(d, q));
+            }
+        }
+    }
+}
+
+/// Puts 32 weights `q * d + m` from four words of nibbles: the low nibbles of the bytes are k = 0 … 15, the
+/// high ones k = 16 … 31. The product is exact, so the sum is rounded once, as in the reference.
+#[inline(always)]
+unsafe fn nibbles<S: Simd, K: Sink<S>>(words: *const u8, d: S::F, m: S::F, sink: &mut K) {
+    unsafe {
+        for k in 0..32 {
+            let word = S::load_u32(words.add((k % 16) / 4 * 64));
+            let shift = (k % 4 * 8 + k / 16 * 4) as u32;
+            sink.put(k, S::fma(S::nibble(S::shr(word, shift)), d, m));
+        }
+    }
+}
+
+impl Unpack for Q40 {
+    const FORMAT: Format = Format::Q4_0;
+    #[inline(always)]
+    unsafe fn unpack<S: Simd, K: Sink<S>>(tile: *const u8, _: S::F, sink: &mut K) {
+        unsafe {
+            let d = S::load_f16(tile);
+            // d (q - 8) = q d - 8 d, exactly.
+            nibbles::<S, K>(tile.add(32), d, S::mul(d, S::splat(-8.0)), sink);
+        }
+    }
+}
+
+impl Unpack for Q41 {
+    const FORMAT: Format = Format::Q4_1;
+    #[inline(always)]
+    unsafe fn unpack<S: Simd, K: Sink<S>>(tile: *const u8, _: S::F, sink: &mut K) {
+        unsafe { nibbles::<S, K>(tile.add(64), S::load_f16(tile), S::load_f16(tile.add(32)), sink) }
+    }
+}
+
+/// As `nibbles`, with a fifth bit for each weight: bit k of `high`.
+#[inline(always)]
+unsafe fn fives<S: Simd, K: Sink<S>>(high: *const u8, words: *const u8, d: S::F, m: S::F, sink: &mut K) {
+    unsafe {
+        let high = S::load_u32(high);
+        for k in 0..32 {
+            let word = S::load_u32(words.add((k % 16) / 4 * 64));
+            let low = S::and(S::shr(word, (k % 4 * 8 + k / 16 * 4) as u32), S::splat_i(15));
+            let fifth = S::shl(S::and(S::shr(high, k as u32), S::splat_i(1)), 4);
+            sink.put(k, S::fma(S::to_f32(S::or(low, fifth)), d, m));
+        }
+    }
+}
+
+impl Unpack for Q50 {
+    const FORMAT: Format = Format::Q5_0;
+    #[inline(always)]
+    unsafe fn unpack<S: Simd, K: Sink<S>>(tile: *const u8, _: S::F, sink: &mut K) {
+        unsafe {
+            let d = S::load_f16(tile);
+            fives::<S, K>(tile.add(32), tile.add(96), d, S::mul(d, S::splat(-16.0)), sink);
+        }
+    }
+}
+
+impl Unpack for Q51 {
+    const FORMAT: Format = Format::Q5_1;
+    #[inline(always)]
+    unsafe fn unpack<S: Simd, K: Sink<S>>(tile: *const u8, _: S::F, sink: &mut K) {
+        unsafe {
+            let (d, m) = (S::load_f16(tile), S::load_f16(tile.add(32)));
+            fives::<S, K>(tile.add(64), tile.add(128), d, m, sink);
+        }
+    }
+}

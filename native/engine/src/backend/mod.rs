@@ -1,0 +1,3 @@
+//! Where a `ModelSpec` is computed. A backend owns packed weights and caches; it knows no file and no text.
+
+pub mod cpu;
