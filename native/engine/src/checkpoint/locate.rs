@@ -13,7 +13,7 @@ use std::{
 
 use super::{
     shards,
-    source::{self, Source, quote, show},
+    source::{self, Source, show},
     split::PartName,
 };
 use crate::error::{Error, Result};
@@ -88,7 +88,7 @@ fn in_folder(folder: &Path) -> Result<PathBuf> {
     }
 }
 
-/// The names in a folder, in order.
+/// The names in a folder, in order, without the hidden ones.
 fn names(folder: &Path) -> Result<Vec<String>> {
     let unreadable = |error: std::io::Error| Error::Unreadable { path: show(folder), reason: error.to_string() };
     let entries = std::fs::read_dir(folder).map_err(unreadable)?;
@@ -96,6 +96,7 @@ fn names(folder: &Path) -> Result<Vec<String>> {
     for entry in entries.take(MAX_ENTRIES) {
         names.extend(entry.map_err(unreadable)?.file_name().to_str().map(str::to_string));
     }
+    names.retain(|name| !name.starts_with('.'));
     names.sort_unstable();
     Ok(names)
 }
@@ -123,14 +124,18 @@ fn kind(source: &Source) -> Result<Kind> {
         [0x89, b'H', b'D', b'F', ..] => return unsupported("an HDF5 file"),
         _ => {}
     }
-    let is_text = head.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\n' | b'\r' | b'\t') || *byte >= 0x80);
-    if is_text && !head.is_empty() {
+    let is_ascii = |byte: &u8| matches!(byte, b' '..=b'~' | b'\n' | b'\r' | b'\t');
+    // The length of a header, unlike eight letters, has a zero or another byte that is no text.
+    if head.get(8) == Some(&b'{') && !head.iter().take(8).all(is_ascii) {
+        return Ok(Kind::Safetensors);
+    }
+    if !head.is_empty() && head.iter().all(|byte| is_ascii(byte) || *byte >= 0x80) {
         return text_kind(source, head);
     }
-    match (head.get(8), source.path().extension().and_then(OsStr::to_str)) {
-        (Some(b'{'), _) | (_, Some("safetensors")) => Ok(Kind::Safetensors),
-        (_, Some("gguf")) => Ok(Kind::Gguf),
-        (None, _) if head.is_empty() => unsupported("an empty file"),
+    match source.path().extension().and_then(OsStr::to_str) {
+        _ if head.is_empty() => unsupported("an empty file"),
+        Some("safetensors") => Ok(Kind::Safetensors),
+        Some("gguf") => Ok(Kind::Gguf),
         _ => unsupported(&format!("a file that begins with the bytes {:02x?}", head.get(..8).unwrap_or(head))),
     }
 }
@@ -143,7 +148,8 @@ fn text_kind(source: &Source, head: &[u8]) -> Result<Kind> {
         return unsupported("a Git LFS pointer in place of the file (fetch it with `git lfs pull`)");
     }
     if !shown.trim_start().starts_with('{') {
-        return unsupported(&format!("a text file that begins with {}", quote(source::clip(&shown, 40).as_str())));
+        let is_page = shown.trim_start().to_ascii_lowercase().starts_with("<!doctype html");
+        return unsupported(if is_page { "a web page" } else { "a text file" });
     }
     let name = source.path().file_name().and_then(OsStr::to_str).unwrap_or_default();
     if name.ends_with(INDEX) || shards::is_index(&source::read_whole(source, super::json::MAX_BYTES)?) {
