@@ -1,5 +1,6 @@
 //! Files in: a checkpoint is opened, checked once, and then trusted.
 
+pub mod config;
 pub mod metadata;
 
 use std::{collections::BTreeMap, path::PathBuf};
