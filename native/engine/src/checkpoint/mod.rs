@@ -12,6 +12,7 @@
 //! The one surprise: the files stay open, and are compared with what they were at every read. A file that is cut or
 //! changed meanwhile is an error, one that is replaced by a new one of its name is still read as it was.
 
+pub mod config;
 mod contents;
 mod cursor;
 mod ggml_type;
