@@ -125,7 +125,7 @@ install_packages() {
 
     suite='' prepare='' from=''
     name=/etc/apt/sources.list.d/viva-tensor-trixie
-    if [ -n "$need_beam" ]; then
+    if [ -n "$beam_packages" ]; then
         suite="-t '/^trixie(|-security|-updates)\$/' "
         if [ ! -e $name.sources ] && [ ! -e $name.list ]; then
             extension=sources from=$(next_release_sources)
@@ -147,10 +147,13 @@ END
         fi
     fi
     prepare="${prepare}apt-get -qq -o DPkg::Lock::Timeout=300 update"
-    options="-o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 -o Dpkg::Options::=--force-confold"
-    install="install --no-install-recommends $suite$packages"
-    # $finish is what runs after the update: apt asks nothing, for the question is asked here.
-    finish="export DEBIAN_FRONTEND=noninteractive; apt-get -q -y $options $install"
+    options="-o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 -o Dpkg::Options::=--force-confold --no-install-recommends"
+    # apt asks nothing, for the question is asked here.
+    finish="export DEBIAN_FRONTEND=noninteractive"
+    [ -z "$packages" ] || finish="$finish
+apt-get -q -y $options install $packages"
+    [ -z "$beam_packages" ] || finish="$finish
+apt-get -q -y $options install $suite$beam_packages"
 
     say "missing: $missing"
     say "these commands, as root, would install Debian's packages for that:"
@@ -165,9 +168,15 @@ END
         case $answer in '' | [Yy]*) ;; *) fail "nothing was installed." ;; esac
     fi
     as_root "$prepare"
+    if [ -n "$beam_packages" ] && [ -z "$suite" ]; then
+        candidate=$(LC_ALL=C apt-cache policy erlang-base | sed -n 's/ *Candidate: 1:\([0-9.]*\).*/\1/p')
+        at_least $ERLANG "$candidate" ||
+            fail "apt has ${candidate:-no} Erlang here, which is too old: put Erlang/OTP >= $ERLANG and Elixir >= $ELIXIR on PATH."
+    fi
     # libssl3 goes because libssl3t64 holds the same library; anything else is its owner's to decide.
-    removed=$(eval "apt-get -s $install" | sed -n 's/^Remv \([^ ]*\).*/\1/p' | grep -vx 'libssl3' | paste -sd' ' -)
-    [ -z "$removed" ] || fail "apt would remove $removed for that. To allow it, as root: apt-get $install"
+    removed=$(eval "apt-get -s --no-install-recommends install $suite$beam_packages" |
+        sed -n 's/^Remv \([^ ]*\).*/\1/p' | grep -vx 'libssl3' | paste -sd' ' -)
+    [ -z "$removed" ] || fail "apt would remove $removed for that. To allow it, run the commands above as root."
     as_root "$finish"
 }
 
@@ -175,6 +184,7 @@ END
 wrap() {
     for program in "$@"; do
         rm -f "$toolchain/bin/$program"
+        hash -r
         [ "$(command -v "$program")" = "/usr/bin/$program" ] || [ ! -x "/usr/bin/$program" ] || {
             printf '#!/bin/sh\nexec /usr/bin/%s "$@"\n' "$program" >"$toolchain/bin/$program"
             chmod +x "$toolchain/bin/$program"
@@ -212,37 +222,37 @@ found=$(cargo --version 2>/dev/null | first_number)
 at_least "$rust" "$found" ||
     fail "Rust >= $rust is needed and ${found:-none} is on PATH. Install it (https://rustup.rs; or: rustup update)."
 
-missing='' packages='' need_beam=''
-need() {
-    missing="${missing:+$missing, }$1"
-    shift
-    packages="${packages:+$packages }$*"
-}
+# What lacks, in words and as Debian's packages: of any release, and of one that is new enough.
+missing='' packages='' beam_packages=''
+lack() { missing="${missing:+$missing, }$1"; }
 if ! at_least $ERLANG "$(erlang_version)"; then
-    need_beam=yes
-    need "Erlang/OTP >= $ERLANG" erlang-base erlang-crypto erlang-dev erlang-eunit
+    lack "Erlang/OTP >= $ERLANG"
+    beam_packages='erlang-base erlang-crypto erlang-dev erlang-eunit'
 fi
 if ! at_least $ELIXIR "$(elixir_version)"; then
-    need_beam=yes
-    need "Elixir >= $ELIXIR" elixir
+    lack "Elixir >= $ELIXIR"
+    beam_packages="${beam_packages:+$beam_packages }elixir"
 fi
-command -v python3 >/dev/null || need 'Python 3' python3
-python3 -m pip --version >/dev/null 2>&1 || need 'pip' python3-pip
-command -v cc >/dev/null || need 'a C linker' gcc libc6-dev
+if ! python3 -m pip --version >/dev/null 2>&1; then
+    lack 'Python 3 with pip'
+    packages='python3 python3-pip'
+fi
+if ! command -v cc >/dev/null; then
+    lack 'a C linker (cc)'
+    packages="${packages:+$packages }gcc libc6-dev"
+fi
 
-if [ -n "$packages" ]; then
+if [ -n "$missing" ]; then
     install_packages
     hash -r
-    if [ -n "$need_beam" ]; then
-        at_least $ERLANG "$(erlang_version)" || wrap erl erlc escript
-        at_least $ELIXIR "$(elixir_version)" || wrap elixir elixirc mix iex
-        found=$(erlang_version)
-        at_least $ERLANG "$found" || fail "Erlang/OTP >= $ERLANG is needed, and $(command -v erl) is ${found:-not whole}."
-        found=$(elixir_version)
-        at_least $ELIXIR "$found" || fail "Elixir >= $ELIXIR is needed, and $(command -v elixir) is ${found:-not whole}."
-    fi
+    at_least $ERLANG "$(erlang_version)" || wrap erl erlc escript
+    at_least $ELIXIR "$(elixir_version)" || wrap elixir elixirc mix iex
+    found=$(erlang_version)
+    at_least $ERLANG "$found" || fail "Erlang/OTP >= $ERLANG is needed; $(command -v erl || echo erl) is ${found:-not whole}."
+    found=$(elixir_version)
+    at_least $ELIXIR "$found" || fail "Elixir >= $ELIXIR is needed; $(command -v elixir || echo elixir) is ${found:-not whole}."
+    python3 -m pip --version >/dev/null 2>&1 || fail "$(command -v python3 || echo python3) has no pip."
     command -v cc >/dev/null || fail "a C linker (cc) is still missing."
-    python3 -m pip --version >/dev/null 2>&1 || fail "$(command -v python3 || echo python3) still has no pip."
     say "Erlang/OTP $(erlang_version) and Elixir $(elixir_version) are there."
 fi
 
