@@ -15,7 +15,7 @@ use super::{
 
 /// Query rows of one head group: `rows` positions times `group` heads, gathered row by row.
 #[derive(Debug, Clone, Copy)]
-pub struct Query {
+pub(super) struct Query {
     pub layer: usize,
     pub kv_head: usize,
     /// Query heads that share the key-value head.
@@ -53,7 +53,7 @@ impl Query {
 /// # Safety
 /// Every position up to the last row's is in the cache; scratch.query holds the rows; the scratch has room for them;
 /// the level was detected.
-pub unsafe fn attend(level: Level, cache: &View, query: &Query, value_stride: usize, scratch: &mut Scratch) {
+pub(super) unsafe fn attend(level: Level, cache: &View, query: &Query, value_stride: usize, scratch: &mut Scratch) {
     let count = query.rows * query.group;
     // Whole tiles of positions, so that the score of a position always sits in the same lane.
     let first = query.visible(0).start / LANES * LANES;

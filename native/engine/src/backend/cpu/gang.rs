@@ -38,12 +38,12 @@ const NICE: i32 = 10;
 #[derive(Debug)]
 pub struct CalledOff;
 
-type Job = dyn Fn(&Member) -> std::result::Result<(), CalledOff> + Sync;
+type Job<'a> = dyn Fn(&Member) -> std::result::Result<(), CalledOff> + Sync + 'a;
 
 /// What members of one job share.
 struct Shared {
     /// The job, its lifetime erased; valid until every member has left it.
-    job: Cell<Option<*const Job>>,
+    job: Cell<Option<*const Job<'static>>>,
     /// The number of the job, and how many members it has in the low bits (one word, so that a late riser
     /// never takes the size of another job for its own); a member starts when it changes.
     epoch: AtomicUsize,
@@ -114,13 +114,13 @@ impl Gang {
     /// Runs `job` on `threads` members and waits for all of them.
     ///
     /// `Cancelled` when `alive` turned false meanwhile: then what the job writes is not to be used.
-    pub fn run(&self, threads: usize, alive: &dyn Fn() -> bool, job: &Job) -> Result<()> {
+    pub fn run(&self, threads: usize, alive: &dyn Fn() -> bool, job: &Job<'_>) -> Result<()> {
         let _turn = self.take_turn(alive)?;
         let threads = self.recruit(threads.clamp(1, MAX_THREADS))?;
         let shared = &*self.shared;
         // SAFETY: only the lifetime changes; this function does not return before `running` is zero, and no
         // member touches the job after it has lowered `running`.
-        let erased = unsafe { std::mem::transmute::<*const Job, *const Job>(std::ptr::from_ref(job)) };
+        let erased = unsafe { std::mem::transmute::<*const Job<'_>, *const Job<'static>>(std::ptr::from_ref(job)) };
         shared.job.set(Some(erased));
         *lock(&shared.caller) = Some(thread::current());
         for next in &shared.next {
