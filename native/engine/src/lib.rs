@@ -2,7 +2,10 @@
 
 pub mod backend;
 pub mod buffer;
+pub mod bounded;
+pub mod chat;
 pub mod checkpoint;
 pub mod error;
 pub mod model;
 pub mod quant;
+pub mod tokenizer;
