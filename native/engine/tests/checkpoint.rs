@@ -2,8 +2,11 @@
 //!
 //! The golden files are made by tools/make_safetensors_fixtures.py and tools/make_gguf_fixtures.py.
 
+mod checkpoint_folder;
+
 use std::path::{Path, PathBuf};
 
+use checkpoint_folder::{Folder, fixtures};
 use serde_json::Value as Json;
 use viva_tensor_engine::{
     checkpoint::{
@@ -13,10 +16,6 @@ use viva_tensor_engine::{
     error::Error,
     quant::Format,
 };
-
-fn fixtures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../test/fixtures")
-}
 
 fn json(path: &Path) -> Json {
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
@@ -104,6 +103,44 @@ fn each_way_to_name_a_model_opens_it() {
 }
 
 #[test]
+fn a_whole_model_counts_before_an_index_as_in_transformers() {
+    let folder = Folder::copy_of("tiny/phi2");
+    std::fs::copy(fixtures().join("tiny/llama3/model.safetensors"), folder.path().join("model.safetensors")).unwrap();
+    assert_eq!(Checkpoint::open(folder.path()).unwrap().tensors, open("tiny/llama3").tensors);
+}
+
+#[test]
+fn the_only_shard_of_a_model_is_all_of_it() {
+    let folder = Folder::copy_of("tiny/llama3");
+    let only = folder.path().join("model-00001-of-00001.safetensors");
+    std::fs::rename(folder.path().join("model.safetensors"), &only).unwrap();
+    for path in [folder.path(), &only] {
+        assert_eq!(Checkpoint::open(path).unwrap().tensors, open("tiny/llama3").tensors);
+    }
+}
+
+#[test]
+fn a_file_is_known_by_its_content() {
+    let folder = Folder::copy_of("tiny/llama3");
+    let blob = folder.path().join("sha256-0123");
+    std::fs::rename(folder.path().join("model.safetensors"), &blob).unwrap();
+    assert_eq!(Checkpoint::open(&blob).unwrap().tensors, open("tiny/llama3").tensors);
+    std::fs::copy(fixtures().join("gguf/version_3.gguf"), &blob).unwrap();
+    assert_eq!(Checkpoint::open(&blob).unwrap().tensors, open("gguf/version_2.gguf").tensors);
+}
+
+#[test]
+fn threads_can_read_from_one_checkpoint() {
+    let checkpoint = open("tiny/qwen3");
+    let total = std::thread::scope(|scope| {
+        let read = |info| checkpoint.read_whole(info).unwrap().len() as u64;
+        let threads: Vec<_> = checkpoint.tensors.values().map(|info| scope.spawn(move || read(info))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).sum::<u64>()
+    });
+    assert_eq!(total, checkpoint.tensor_bytes_total());
+}
+
+#[test]
 fn a_folder_of_a_hugging_face_model_is_described_by_its_json() {
     for entry in std::fs::read_dir(fixtures().join("tiny")).unwrap() {
         let folder = entry.unwrap().path();
@@ -117,7 +154,10 @@ fn a_folder_of_a_hugging_face_model_is_described_by_its_json() {
         assert_eq!(description.chat_template, std::fs::read_to_string(folder.join("chat_template.jinja")).ok());
     }
     let Description::HuggingFace(bare) = open("safetensors/dtypes").description else { panic!() };
-    assert_eq!((bare.generation_config, bare.tokenizer, bare.tokenizer_config, bare.chat_template), (None, None, None, None));
+    assert_eq!(
+        (bare.generation_config, bare.tokenizer, bare.tokenizer_config, bare.chat_template),
+        (None, None, None, None)
+    );
 }
 
 #[test]

@@ -174,9 +174,8 @@ fn lying_safetensors_headers_are_refused() {
         format!(r#""{name}":{{"dtype":"{dtype}","shape":{shape},"data_offsets":{range}}}"#)
     };
     let one = |dtype, shape, range| format!("{{{}}}", tensor("a", dtype, shape, range));
-    let two = |range_a, range_b| {
-        format!("{{{},{}}}", tensor("a", "F32", "[2]", range_a), tensor("b", "F32", "[2]", range_b))
-    };
+    let two =
+        |range_a, range_b| format!("{{{},{}}}", tensor("a", "F32", "[2]", range_a), tensor("b", "F32", "[2]", range_b));
     let twice = format!("{{{0},{0}}}", tensor("a", "F32", "[2]", "[0,8]"));
     for (header, data_bytes, words) in [
         (one("F32", "[2]", "[0,12]"), 12, ["tensor \"a\"", "[2] of F32 with 12 bytes"]),
@@ -196,7 +195,11 @@ fn lying_safetensors_headers_are_refused() {
         (one("F32", "[2]", "[0,8,8]"), 8, ["line 1", "column"]),
         (one("F32", "[2]", "[0]"), 8, ["line 1", "column"]),
         (twice, 8, ["tensor \"a\" a second time", "line 1"]),
-        (r#"{"a":{"dtype":"F32","dtype":"F32","shape":[],"data_offsets":[0,4]}}"#.into(), 4, ["duplicate field", "dtype"]),
+        (
+            r#"{"a":{"dtype":"F32","dtype":"F32","shape":[],"data_offsets":[0,4]}}"#.into(),
+            4,
+            ["duplicate field", "dtype"],
+        ),
         (r#"{"a":{"dtype":"F32","shape":[]}}"#.into(), 0, ["missing field", "data_offsets"]),
         (r#"{"__metadata__":{},"__metadata__":{}}"#.into(), 0, ["second __metadata__", "line 1"]),
         (r#"{"a":7}"#.into(), 0, ["line 1", "invalid type"]),
@@ -352,7 +355,10 @@ fn lying_gguf_values_are_refused() {
     assert_gguf_refused(&pair(9, &array(7, 2, &[1, 9])), &["\"key\"", "0 or 1", "found 9"]);
     assert_gguf_refused(&pair(9, &array(10, 1, &[255; 8])), &["\"key\"", "integers under 2^63"]);
     assert_gguf_refused(&Gguf::new().uint16("key", 1).uint16("key", 2), &["\"key\"", "once", "a second time"]);
-    assert_gguf_refused(&Gguf { values: vec![[text(b"caf\xe9"), vec![0; 8]].concat()], ..Gguf::new() }, &["UTF-8 text"]);
+    assert_gguf_refused(
+        &Gguf { values: vec![[text(b"caf\xe9"), vec![0; 8]].concat()], ..Gguf::new() },
+        &["UTF-8 text"],
+    );
     for alignment in [0u32, 3, 48, 1 << 31] {
         let file = Gguf::new().value("general.alignment", 4, &alignment.to_le_bytes());
         assert_gguf_refused(&file, &["general.alignment", "a power of two", &alignment.to_string()]);
@@ -405,7 +411,8 @@ fn unknown_ggml_types_are_named_when_asked_for() {
     let folder = Folder::new();
     let file = Gguf::new().tensor("new", &[8], 99, 0).tensor("old", &[8], 31, 32).data(64);
     let checkpoint = Checkpoint::open(&folder.write("model.gguf", file.bytes())).unwrap();
-    for (name, found) in [("new", "a tensor stored as ggml type 99"), ("old", "a tensor stored as Q4_0_4_4 (retired)")] {
+    for (name, found) in [("new", "a tensor stored as ggml type 99"), ("old", "a tensor stored as Q4_0_4_4 (retired)")]
+    {
         let error = checkpoint.tensor(name).unwrap_err();
         assert!(error.to_string().contains(found), "{error}");
     }
@@ -450,7 +457,10 @@ type Change = fn(&Path);
 fn a_file_that_is_cut_or_changed_while_it_loads_is_an_error() {
     let changes: [(Change, &str); 3] = [
         (|path| OpenOptions::new().write(true).open(path).unwrap().set_len(1000).unwrap(), "found 1000 bytes now"),
-        (|path| OpenOptions::new().write(true).open(path).unwrap().set_len(1 << 20).unwrap(), "found 1048576 bytes now"),
+        (
+            |path| OpenOptions::new().write(true).open(path).unwrap().set_len(1 << 20).unwrap(),
+            "found 1048576 bytes now",
+        ),
         (
             |path| {
                 // Clocks of file systems tick every few milliseconds.

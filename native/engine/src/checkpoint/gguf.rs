@@ -257,7 +257,9 @@ impl Front<'_> {
         match self.cursor.take::<1>(key)? {
             [0] => Ok(false),
             [1] => Ok(true),
-            [other] => Err(Error::malformed(self.cursor.at(&quote(key)), "0 or 1 for a truth value", other.to_string())),
+            [other] => {
+                Err(Error::malformed(self.cursor.at(&quote(key)), "0 or 1 for a truth value", other.to_string()))
+            }
         }
     }
 

@@ -38,9 +38,8 @@ pub fn open(path: &Path) -> Result<(Source, Kind)> {
     let begin = if path.is_dir() { in_folder(path)? } else { path.to_path_buf() };
     let source = Source::open(&begin, EXPECTED)?;
     let kind = kind(&source)?;
-    let Some(shard) = PartName::of(&begin, ".safetensors").filter(|_| kind == Kind::Safetensors) else {
-        return Ok((source, kind));
-    };
+    let shard = PartName::of(&begin, ".safetensors").filter(|name| kind == Kind::Safetensors && name.count > 1);
+    let Some(shard) = shard else { return Ok((source, kind)) };
     // One shard is not a model: the index beside it names the others.
     let index = Source::open(&shard.beside(INDEX), "the index that names all shards of the model")?;
     Ok((index, Kind::Index))
@@ -52,7 +51,8 @@ fn in_folder(folder: &Path) -> Result<PathBuf> {
     let ending = |suffix: &str| -> Vec<&str> {
         names.iter().map(String::as_str).filter(|name| name.ends_with(suffix)).collect()
     };
-    for standard in ["model.safetensors.index.json", "model.safetensors"] {
+    // In transformers' order: a whole model counts before an index that may be left from an earlier save.
+    for standard in ["model.safetensors", "model.safetensors.index.json"] {
         if names.iter().any(|name| name == standard) {
             return Ok(folder.join(standard));
         }

@@ -43,6 +43,7 @@ use self::{
 use crate::error::{Error, Result};
 
 /// What a checkpoint says of its model beside the tensors.
+#[allow(clippy::large_enum_variant, reason = "there is one of it in a checkpoint")]
 #[derive(Debug, Clone)]
 pub enum Description {
     HuggingFace(HuggingFace),

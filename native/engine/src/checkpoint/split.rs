@@ -33,7 +33,8 @@ fn open_set(opened: &Source, metadata: &Metadata, count: u64) -> Result<(Vec<Sou
         return Err(Error::malformed(at, format!("at most {MAX_PARTS} parts"), count.to_string()));
     }
     let number = split_number(opened, metadata, "split.no")?.unwrap_or(0);
-    let Some(set) = PartName::of(opened.path(), ".gguf").filter(|name| name.count == count && name.number == number + 1)
+    let Some(set) =
+        PartName::of(opened.path(), ".gguf").filter(|name| name.count == count && name.number == number + 1)
     else {
         let expected = format!("a name that ends in -{:05}-of-{count:05}.gguf, as its metadata says", number + 1);
         return Err(Error::malformed(show(opened.path()), expected, "another name"));
