@@ -42,6 +42,20 @@ pub fn on_large_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T> {
     })
 }
 
+/// Starts `work` on such a thread and lets it run beside; joining gives its result, or the panic as an error.
+pub fn spawn_on_large_stack<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<thread::JoinHandle<Result<T>>> {
+    thread::Builder::new()
+        .name("viva_tensor_bounded".into())
+        .stack_size(STACK_BYTES)
+        .spawn(|| {
+            ON_LARGE_STACK.set(true);
+            caught(work)?
+        })
+        .map_err(|error| Error::Internal { reason: format!("no thread for parsing: {error}") })
+}
+
 fn caught<T>(work: impl FnOnce() -> T) -> Result<T> {
     // Whatever `work` borrowed mutably is dropped or abandoned by the caller along with the error.
     catch_unwind(AssertUnwindSafe(work)).map_err(panicked)

@@ -11,7 +11,7 @@ mod huggingface;
 mod matcher;
 mod pre_tokenizer;
 mod provenance;
-mod stream;
+pub mod stream;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -167,6 +167,12 @@ impl CpuModel {
         &self.weights
     }
 
+    /// Whether a sequence of `len` tokens uses other rotary frequencies than a short one.
+    pub fn is_long(&self, len: usize) -> bool {
+        let originals = self.spec.ropes.iter().filter_map(|rope| rope.long.as_ref());
+        originals.map(|long| long.original_context).any(|original| len > original)
+    }
+
     /// An empty cache for one session.
     pub fn new_cache(&self) -> KvCache {
         let (layers, kv_heads, head_dim) = (self.spec.layers.len(), self.spec.kv_heads, self.spec.head_dim);

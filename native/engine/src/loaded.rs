@@ -1,0 +1,83 @@
+//! A loaded model: weights on a backend, a tokenizer, a chat template, and what can be said of them.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use crate::{
+    backend::cpu::forward::CpuModel,
+    chat::{ChatTemplate, Message},
+    error::{Error, Result},
+    tokenizer::Tokenizer,
+};
+
+/// Everything that sessions share; immutable.
+pub struct Model {
+    pub tokenizer: Arc<Tokenizer>,
+    pub template: Option<ChatTemplate>,
+    pub info: ModelInfo,
+    pub(crate) backend: CpuModel,
+}
+
+/// What `model_info` tells.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelInfo {
+    /// "llama", "qwen3", …
+    pub architecture: String,
+    /// "safetensors" or "gguf".
+    pub source: String,
+    /// Formats with the number of matrices in each: "Q4_1 (210), Q8_0 (1)".
+    pub weights: String,
+    pub parameters: u64,
+    /// Bytes of the packed weights in memory.
+    pub weight_bytes: u64,
+    /// Bytes that decoding one token reads, the cache left out.
+    pub bytes_per_token: u64,
+    pub vocab: usize,
+    pub layers: usize,
+    pub width: usize,
+    pub heads: usize,
+    pub kv_heads: usize,
+    pub head_dim: usize,
+    /// Positions that a session may use.
+    pub context: usize,
+    /// Positions that the model was made for.
+    pub max_context: usize,
+    /// "cpu"
+    pub device: String,
+    /// "avx512, 2 threads"
+    pub device_note: String,
+    /// Tokens that end an answer.
+    pub eos_ids: Vec<u32>,
+    pub has_chat_template: bool,
+}
+
+impl Model {
+    pub(crate) fn template(&self) -> Result<&ChatTemplate> {
+        self.template.as_ref().ok_or_else(|| Error::NotFound {
+            path: "chat template".into(),
+            expected: "a chat_template in the checkpoint; this is a base model: use generate, not chat".into(),
+        })
+    }
+
+    /// The conversation as the checkpoint's chat template writes it.
+    pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
+        self.template()?.render(messages, add_generation_prompt)
+    }
+}
+
+impl std::fmt::Debug for Model {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Model").field("info", &self.info).finish_non_exhaustive()
+    }
+}
+
+/// "Q4_1 (210), Q8_0 (1)", the most frequent first.
+pub(crate) fn describe_formats(backend: &CpuModel) -> String {
+    let mut counts = BTreeMap::new();
+    for matrix in backend.weights().matrices() {
+        *counts.entry(matrix.format()).or_insert(0) += 1;
+    }
+    let mut counts: Vec<_> = counts.into_iter().collect();
+    counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let texts: Vec<_> = counts.iter().map(|(format, count)| format!("{format} ({count})")).collect();
+    texts.join(", ")
+}

@@ -1,0 +1,163 @@
+//! From a path to a `Model`, in slices: headers first, the tokenizer on a thread beside, then the weights.
+
+use std::{
+    path::Path,
+    sync::Arc,
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use crate::{
+    backend::cpu::{forward::CpuModel, weights::Loading},
+    bounded::spawn_on_large_stack,
+    chat::ChatTemplate,
+    checkpoint::{Checkpoint, Description, config::Config},
+    error::{Error, Result},
+    loaded::{Model, ModelInfo, describe_formats},
+    model::{self, spec::ModelSpec},
+    tokenizer::Tokenizer,
+};
+
+/// Context of a session unless asked otherwise, or the model's own where that is shorter.
+pub const DEFAULT_CONTEXT: usize = 8192;
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LoadOptions {
+    pub device: DeviceChoice,
+    /// Positions a session may use; None: the smaller of the model's and `DEFAULT_CONTEXT`.
+    pub context: Option<usize>,
+    /// Compute threads; None: the cores that the process really has.
+    pub threads: Option<usize>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum DeviceChoice {
+    #[default]
+    Auto,
+    Cpu,
+}
+
+/// A load under way; dropping it ends it.
+#[derive(Debug)]
+pub struct Loader {
+    checkpoint: Arc<Checkpoint>,
+    config: Config,
+    spec: ModelSpec,
+    weights: Loading,
+    text: Option<JoinHandle<Result<(Tokenizer, Option<ChatTemplate>)>>>,
+    context: usize,
+    threads: Option<usize>,
+}
+
+/// What a slice of loading came to.
+#[derive(Debug)]
+pub enum LoadProgress {
+    Loading { done_bytes: u64, total_bytes: u64 },
+    Ready(Arc<Model>),
+}
+
+impl Loader {
+    /// Reads headers and configs, checks them, and starts on the tokenizer.
+    pub fn open(path: &Path, options: LoadOptions) -> Result<Loader> {
+        let checkpoint = Arc::new(Checkpoint::open(path)?);
+        let config = Config::read(&checkpoint)?;
+        let spec = model::spec_of(&config, &checkpoint)?;
+        let context = context(&options, spec.max_context)?;
+        if let Some(threads) = options.threads
+            && !(1..=crate::backend::cpu::gang::MAX_THREADS).contains(&threads)
+        {
+            let expected = format!("1 to {}", crate::backend::cpu::gang::MAX_THREADS);
+            return Err(Error::InvalidOption { option: "threads".into(), expected, found: threads.to_string() });
+        }
+        let weights = Loading::new(&spec, &checkpoint)?;
+        let described = Arc::clone(&checkpoint);
+        let text = spawn_on_large_stack(move || {
+            let tokenizer = Tokenizer::from_checkpoint(&described.description)?;
+            let template = ChatTemplate::from_checkpoint(&described.description, &tokenizer)?;
+            Ok((tokenizer, template))
+        })?;
+        Ok(Loader { checkpoint, config, spec, weights, text: Some(text), context, threads: options.threads })
+    }
+
+    /// One slice of about `budget`; `Cancelled` once `alive` is false.
+    pub fn step(&mut self, budget: Duration, alive: &dyn Fn() -> bool) -> Result<LoadProgress> {
+        let start = Instant::now();
+        let mut done = false;
+        while !done && start.elapsed() < budget {
+            if !alive() {
+                return Err(Error::Cancelled);
+            }
+            done = self.weights.step(&self.checkpoint)?;
+        }
+        if done && let Some(text) = &self.text {
+            // The weights are in: wait for the tokenizer, but no longer than a slice.
+            while !text.is_finished() && start.elapsed() < budget {
+                thread::sleep(Duration::from_millis(1));
+            }
+            if text.is_finished() {
+                return self.finish().map(|model| LoadProgress::Ready(Arc::new(model)));
+            }
+        }
+        let (done_bytes, total_bytes) = (self.weights.done_bytes, self.weights.total_bytes);
+        Ok(LoadProgress::Loading { done_bytes, total_bytes })
+    }
+
+    fn finish(&mut self) -> Result<Model> {
+        let text = self.text.take().map(JoinHandle::join);
+        let lost = || Error::Internal { reason: "the tokenizer's thread was lost".into() };
+        let (tokenizer, template) = text.and_then(|joined| joined.ok()).ok_or_else(lost)??;
+        let weights = self.weights.finish(&self.spec, &self.checkpoint)?;
+        let backend = CpuModel::new(self.spec.clone(), weights, self.threads, self.context)?;
+        let mut eos_ids = self.config.eos_token_ids.clone();
+        if eos_ids.is_empty() {
+            eos_ids = tokenizer.eos_ids();
+        }
+        let info = self.info(&backend, eos_ids, template.is_some());
+        Ok(Model { tokenizer: Arc::new(tokenizer), template, info, backend })
+    }
+
+    fn info(&self, backend: &CpuModel, eos_ids: Vec<u32>, has_chat_template: bool) -> ModelInfo {
+        let matrices = backend.weights().matrices();
+        let bytes = |matrix: &Arc<crate::backend::cpu::matrix::Matrix>| matrix.bytes() as u64;
+        let weight_bytes = matrices.iter().map(|matrix| bytes(matrix)).sum();
+        // The embedding is read for one row only, unless it is the head, too.
+        let (embedding, head) = (&backend.weights().embedding, &backend.weights().head);
+        let unread = if Arc::ptr_eq(embedding, head) { 0 } else { bytes(embedding) };
+        ModelInfo {
+            architecture: self.config.architecture.to_string(),
+            source: match self.checkpoint.description {
+                Description::HuggingFace(_) => "safetensors",
+                Description::Gguf(_) => "gguf",
+            }
+            .into(),
+            weights: describe_formats(backend),
+            parameters: matrices.iter().map(|matrix| matrix.rows() as u64 * matrix.cols() as u64).sum(),
+            weight_bytes,
+            bytes_per_token: weight_bytes - unread,
+            vocab: self.spec.vocab,
+            layers: self.spec.layers.len(),
+            width: self.spec.width,
+            heads: self.spec.heads,
+            kv_heads: self.spec.kv_heads,
+            head_dim: self.spec.head_dim,
+            context: self.context,
+            max_context: self.spec.max_context,
+            device: "cpu".into(),
+            device_note: format!("{}, {} threads", backend.level().name(), backend.threads()),
+            eos_ids,
+            has_chat_template,
+        }
+    }
+}
+
+fn context(options: &LoadOptions, max_context: usize) -> Result<usize> {
+    match options.context {
+        None => Ok(max_context.min(DEFAULT_CONTEXT)),
+        Some(context) if (1..=max_context).contains(&context) => Ok(context),
+        Some(context) => Err(Error::InvalidOption {
+            option: "context".into(),
+            expected: format!("1 to {max_context}, the model's own"),
+            found: context.to_string(),
+        }),
+    }
+}
