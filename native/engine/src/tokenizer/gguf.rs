@@ -12,7 +12,7 @@ use tokenizers::{
     pre_tokenizers::byte_level::ByteLevel,
 };
 
-use super::{Around, Parts, decoder::failed, huggingface::Shape, pre_tokenizer};
+use super::{Around, Parts, decoder::failed, family::Shape, pre_tokenizer};
 use crate::{
     checkpoint::metadata::Metadata,
     error::{Error, Result},

@@ -25,7 +25,7 @@ use tokenizers::{
     },
 };
 
-use super::{Around, Parts, decoder::failed};
+use super::{Around, Parts, decoder::failed, family::Family};
 use crate::error::{Error, Result};
 
 /// How much longer a normalizer may make a text.
@@ -86,10 +86,15 @@ pub(super) fn parts(model_type: &str, file: &[u8], config: Option<&Value>) -> Re
     let file: File = serde_json::from_slice(file)
         .map_err(|error| Error::malformed("tokenizer.json", "a tokenizer of the tokenizers library", error.to_string()))?;
     let clean_up = wants_clean_up(&file.model, config);
-    let byte_level = is_byte_level(&file);
-    let File { added_tokens, normalizer, pre_tokenizer, post_processor, decoder, model } = file;
+    let family = Family::of(model_type, config, is_byte_level(&file));
+    let File { added_tokens, normalizer, pre_tokenizer, post_processor, decoder, mut model } = file;
+    let shape = family.filter(|_| model.is_bpe()).and_then(Family::shape);
+    if let Some(shape) = &shape {
+        model.ignore_merges = None;
+        model.byte_fallback = Some(shape.sentence_piece);
+        model.fuse_unk = Some(shape.sentence_piece);
+    }
     let mut inner = tokenizers::Tokenizer::new(build_model(model)?);
-    let shape = if byte_level { None } else { family(model_type, config).and_then(Family::shape) };
     match shape {
         Some(shape) => {
             inner.with_normalizer(shape.normalizer).map_err(|error| failed("normalizer", error))?;
@@ -106,10 +111,16 @@ pub(super) fn parts(model_type: &str, file: &[u8], config: Option<&Value>) -> Re
     inner.with_post_processor(post_processor);
     inner.add_tokens(added_tokens).map_err(|error| failed("added_tokens", error))?;
 
-    let named = named_tokens(model_type, config);
+    let named = named_tokens(family, config);
     add_from_config(&mut inner, &named, config)?;
     let around = around(&inner, &named, config);
     Ok(Parts { inner, around, named, more_eos_ids: Vec::new(), clean_up })
+}
+
+impl Model {
+    fn is_bpe(&self) -> bool {
+        self.kind.as_deref() == Some("BPE") || (self.kind.is_none() && self.merges.is_some())
+    }
 }
 
 fn malformed(at: &str, expected: &str, found: impl Into<String>) -> Error {
@@ -225,131 +236,8 @@ fn is_byte_level(file: &File) -> bool {
 /// transformers cleans up after models that are not BPE, and after BPE only when the config insists.
 fn wants_clean_up(model: &Model, config: Option<&Value>) -> bool {
     let flag = |key: &str| config.and_then(|config| config.get(key)).and_then(Value::as_bool).unwrap_or(false);
-    let bpe = model.kind.as_deref() == Some("BPE") || (model.kind.is_none() && model.merges.is_some());
     flag("clean_up_tokenization_spaces")
-        && (!bpe || flag("clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output"))
-}
-
-/// Families whose tokenizer transformers builds by itself out of the file's vocabulary and merges.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Family {
-    Llama { prefix: bool, legacy: bool },
-    Gemma,
-    /// Named defaults only: what it builds is what its files say.
-    Qwen2,
-    Gpt2,
-}
-
-pub(super) struct Shape {
-    pub normalizer: Option<NormalizerWrapper>,
-    pub pre_tokenizer: Option<PreTokenizerWrapper>,
-    pub decoder: DecoderWrapper,
-}
-
-fn family(model_type: &str, config: Option<&Value>) -> Option<Family> {
-    let flag = |key: &str| config.and_then(|config| config.get(key)).and_then(Value::as_bool);
-    let class = config.and_then(|config| config.get("tokenizer_class")).and_then(Value::as_str)?;
-    match (class.trim_end_matches("Fast"), model_type) {
-        // Their configs name a class that is not theirs, or one that reads another file.
-        ("LlamaTokenizer", "phi3" | "mistral") => None,
-        ("LlamaTokenizer", _) => Some(Family::Llama {
-            prefix: flag("add_prefix_space").unwrap_or(true),
-            legacy: flag("legacy").unwrap_or(false),
-        }),
-        ("GemmaTokenizer", _) => Some(Family::Gemma),
-        ("Qwen2Tokenizer", _) => Some(Family::Qwen2),
-        ("GPT2Tokenizer" | "CodeGenTokenizer", _) => Some(Family::Gpt2),
-        _ => None,
-    }
-}
-
-impl Family {
-    fn shape(self) -> Option<Shape> {
-        match self {
-            Family::Llama { prefix, legacy } => {
-                Some(Shape::llama(match (prefix, legacy) {
-                    (false, _) => "never",
-                    (true, true) => "always",
-                    (true, false) => "first",
-                }))
-            }
-            Family::Gemma => Some(Shape::gemma()),
-            Family::Qwen2 | Family::Gpt2 => None,
-        }
-    }
-
-    fn defaults(self) -> &'static [(&'static str, &'static str)] {
-        match self {
-            Family::Llama { .. } => &[("bos_token", "<s>"), ("eos_token", "</s>"), ("unk_token", "<unk>")],
-            Family::Gemma => &[
-                ("bos_token", "<bos>"),
-                ("eos_token", "<eos>"),
-                ("unk_token", "<unk>"),
-                ("pad_token", "<pad>"),
-                ("mask_token", "<mask>"),
-            ],
-            Family::Qwen2 => {
-                &[("eos_token", "<|endoftext|>"), ("unk_token", "<|endoftext|>"), ("pad_token", "<|endoftext|>")]
-            }
-            Family::Gpt2 => {
-                &[("bos_token", "<|endoftext|>"), ("eos_token", "<|endoftext|>"), ("unk_token", "<|endoftext|>")]
-            }
-        }
-    }
-}
-
-fn described<T: for<'de> Deserialize<'de>>(description: Value) -> Option<T> {
-    serde_json::from_value(description).ok()
-}
-
-impl Shape {
-    /// SentencePiece with "▁" for spaces; `scheme` says where one is put before the text.
-    pub fn llama(scheme: &str) -> Self {
-        Shape {
-            normalizer: None,
-            pre_tokenizer: described(serde_json::json!({
-                "type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": false
-            })),
-            decoder: Self::decoder(scheme != "never"),
-        }
-    }
-
-    /// SentencePiece where the space before the text is put there for each stretch between added tokens.
-    pub fn prepending() -> Self {
-        Shape {
-            normalizer: described(serde_json::json!({"type": "Sequence", "normalizers": [
-                {"type": "Prepend", "prepend": "▁"},
-                {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}
-            ]})),
-            pre_tokenizer: None,
-            decoder: Self::decoder(true),
-        }
-    }
-
-    /// SentencePiece that puts no space before the text.
-    pub fn gemma() -> Self {
-        Shape {
-            normalizer: described(
-                serde_json::json!({"type": "Replace", "pattern": {"String": " "}, "content": "▁"}),
-            ),
-            pre_tokenizer: None,
-            decoder: Self::decoder(false),
-        }
-    }
-
-    fn decoder(strips_space: bool) -> DecoderWrapper {
-        use tokenizers::decoders::{byte_fallback::ByteFallback, fuse::Fuse, sequence::Sequence, strip::Strip};
-        let mut decoders: Vec<DecoderWrapper> = Vec::new();
-        decoders.extend(described::<DecoderWrapper>(
-            serde_json::json!({"type": "Replace", "pattern": {"String": "▁"}, "content": " "}),
-        ));
-        decoders.push(ByteFallback::new().into());
-        decoders.push(Fuse::new().into());
-        if strips_space {
-            decoders.push(Strip::new(' ', 1, 0).into());
-        }
-        Sequence::new(decoders).into()
-    }
+        && (!model.is_bpe() || flag("clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output"))
 }
 
 /// The text of a special token in tokenizer_config.json: a string, or an object that describes a token.
@@ -357,9 +245,9 @@ fn token_text(value: &Value) -> Option<&str> {
     value.as_str().or_else(|| value.get("content")?.as_str())
 }
 
-fn named_tokens(model_type: &str, config: Option<&Value>) -> BTreeMap<String, String> {
+fn named_tokens(family: Option<Family>, config: Option<&Value>) -> BTreeMap<String, String> {
     let mut named = BTreeMap::new();
-    for (name, text) in family(model_type, config).map(Family::defaults).unwrap_or_default() {
+    for (name, text) in family.map(Family::defaults).unwrap_or_default() {
         named.insert((*name).to_owned(), (*text).to_owned());
     }
     let Some(config) = config.and_then(Value::as_object) else { return named };

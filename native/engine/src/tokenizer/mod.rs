@@ -6,6 +6,7 @@
 //! crate underneath panics on some malformed files, so every call into it is caught and becomes an error.
 
 mod decoder;
+mod family;
 mod gguf;
 mod huggingface;
 mod matcher;
@@ -63,7 +64,8 @@ struct Parts {
 }
 
 impl Tokenizer {
-    /// From tokenizer.json and, when there is one, tokenizer_config.json.
+    /// From tokenizer.json and, when there is one, tokenizer_config.json. What a model's config.json says of its
+    /// tokenizer is unknown here: prefer `from_checkpoint`.
     pub fn from_huggingface(tokenizer_json: &[u8], tokenizer_config: Option<&Value>) -> Result<Self> {
         Self::from_huggingface_for("", tokenizer_json, tokenizer_config)
     }
@@ -89,8 +91,14 @@ impl Tokenizer {
                     path: "tokenizer.json".into(),
                     expected: "a tokenizer beside the weights".into(),
                 })?;
-                let model_type = files.config.get("model_type").and_then(Value::as_str).unwrap_or_default();
-                Self::from_huggingface_for(model_type, file, files.tokenizer_config.as_ref())
+                let says = |key: &str| files.config.get(key).and_then(Value::as_str);
+                let mut config = files.tokenizer_config.clone();
+                if let (Some(fields), Some(class)) =
+                    (config.as_mut().and_then(Value::as_object_mut), says("tokenizer_class"))
+                {
+                    fields.entry("tokenizer_class").or_insert_with(|| class.into());
+                }
+                Self::from_huggingface_for(says("model_type").unwrap_or_default(), file, config.as_ref())
             }
         }
     }

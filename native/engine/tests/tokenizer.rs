@@ -1,0 +1,212 @@
+//! Tokenizers against transformers' own output for the nine tiny checkpoints.
+
+use std::{fs, path::PathBuf, sync::Arc};
+
+use serde_json::Value;
+use viva_tensor_engine::{
+    checkpoint::{
+        Checkpoint,
+        metadata::{Metadata, Value as Meta},
+    },
+    error::Error,
+    tokenizer::{TextStream, Tokenizer},
+};
+
+const TINY: [&str; 9] =
+    ["gemma3", "llama", "llama2-sharded-f16", "llama3", "mistral", "phi2", "phi3", "qwen2", "qwen3"];
+
+fn path(folder: &str, name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../test/fixtures/tiny").join(folder).join(name)
+}
+
+fn json(folder: &str, name: &str) -> Value {
+    serde_json::from_slice(&fs::read(path(folder, name)).unwrap()).unwrap()
+}
+
+fn tokenizer(folder: &str) -> Tokenizer {
+    Tokenizer::from_checkpoint(&Checkpoint::open(&path(folder, "")).unwrap().description).unwrap()
+}
+
+fn ids(value: &Value) -> Vec<u32> {
+    value.as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect()
+}
+
+fn text<'v>(value: &'v Value, key: &str) -> &'v str {
+    value[key].as_str().unwrap()
+}
+
+#[test]
+fn tiny_checkpoints_encode_and_decode_as_transformers_does() {
+    for folder in TINY {
+        let tokenizer = tokenizer(folder);
+        for case in json(folder, "golden.json")["tokenize"].as_array().unwrap() {
+            let input = text(case, "text");
+            assert_eq!(tokenizer.encode(input, true).unwrap(), ids(&case["ids"]), "{folder}: {input:?}");
+            let plain = ids(&case["ids_plain"]);
+            assert_eq!(tokenizer.encode(input, false).unwrap(), plain, "{folder}: {input:?}");
+            assert_eq!(tokenizer.encode_provenance(input, &[]).unwrap(), plain, "{folder}: {input:?}");
+            assert_eq!(tokenizer.decode(&plain, false).unwrap(), text(case, "decoded"), "{folder}: {input:?}");
+        }
+    }
+}
+
+fn streamed(tokenizer: &Arc<Tokenizer>, ids: &[u32]) -> String {
+    let mut stream = TextStream::new(tokenizer.clone(), Vec::new()).unwrap();
+    let mut text = String::new();
+    for id in ids {
+        let pushed = stream.push(*id).unwrap();
+        assert_eq!(pushed.stopped, None);
+        text += &pushed.text;
+    }
+    text + &stream.finish().unwrap()
+}
+
+#[test]
+fn streamed_pieces_are_the_golden_text() {
+    for folder in TINY {
+        let tokenizer = Arc::new(tokenizer(folder));
+        for case in json(folder, "golden.json")["cases"].as_array().unwrap() {
+            let generated = ids(&case["greedy_ids"]);
+            assert_eq!(tokenizer.decode(&generated, true).unwrap(), text(case, "text"), "{folder}");
+            assert_eq!(streamed(&tokenizer, &generated), text(case, "text"), "{folder}");
+        }
+    }
+}
+
+/// A seeded generator of 64-bit numbers (xorshift*), enough for choosing test cases.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) as usize % end
+    }
+}
+
+#[test]
+fn streaming_any_ids_equals_decoding_them() {
+    let mut random = Random(7);
+    for folder in TINY {
+        let tokenizer = Arc::new(tokenizer(folder));
+        for _ in 0..200 {
+            let count = random.below(40);
+            let ids: Vec<u32> = (0..count).map(|_| random.below(tokenizer.vocab_size() + 3) as u32).collect();
+            assert_eq!(streamed(&tokenizer, &ids), tokenizer.decode(&ids, true).unwrap(), "{folder}: {ids:?}");
+        }
+    }
+}
+
+#[test]
+fn a_byte_fallback_vocabulary_streams_whole_characters() {
+    // The tiny ones mark their byte tokens as special, real ones do not.
+    let mut file = json("llama2-sharded-f16", "tokenizer.json");
+    file["added_tokens"].as_array_mut().unwrap().truncate(3);
+    let tokenizer = Arc::new(Tokenizer::from_huggingface(file.to_string().as_bytes(), None).unwrap());
+    let input = "naïve – 日本語 🙂 x";
+    let ids = tokenizer.encode(input, false).unwrap();
+    assert_eq!(streamed(&tokenizer, &ids), input);
+    let mut stream = TextStream::new(tokenizer.clone(), Vec::new()).unwrap();
+    for id in &ids {
+        assert!(!stream.push(*id).unwrap().text.contains('\u{FFFD}'));
+    }
+    let mut random = Random(11);
+    for _ in 0..300 {
+        let count = random.below(30);
+        let ids: Vec<u32> = (0..count).map(|_| random.below(350) as u32).collect();
+        assert_eq!(streamed(&tokenizer, &ids), tokenizer.decode(&ids, true).unwrap(), "{ids:?}");
+    }
+}
+
+#[test]
+fn stop_strings_end_a_stream_across_tokens() {
+    let tokenizer = Arc::new(tokenizer("llama3"));
+    let ids = tokenizer.encode("one two three four", false).unwrap();
+    let mut stream = TextStream::new(tokenizer.clone(), vec!["four".into(), "o th".into()]).unwrap();
+    let mut text = String::new();
+    let mut stopped = None;
+    for id in ids {
+        let pushed = stream.push(id).unwrap();
+        text += &pushed.text;
+        stopped = stopped.or(pushed.stopped);
+    }
+    text += &stream.finish().unwrap();
+    assert_eq!((text.as_str(), stopped.as_deref()), ("one tw", Some("o th")));
+    assert_eq!(stream.stopped(), Some("o th"));
+    assert!(matches!(TextStream::new(tokenizer, vec![String::new()]), Err(Error::InvalidOption { .. })));
+}
+
+/// The GGUF metadata that llama.cpp's converter would write for a tiny checkpoint's tokenizer.
+fn gguf_of(folder: &str, model: &str, pre: &str) -> Metadata {
+    let file = json(folder, "tokenizer.json");
+    let vocab = file["model"]["vocab"].as_object().unwrap();
+    let mut tokens = vec![String::new(); vocab.len()];
+    for (token, id) in vocab {
+        tokens[id.as_u64().unwrap() as usize] = token.clone();
+    }
+    let merges: Vec<String> = file["model"]["merges"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|pair| format!("{} {}", pair[0].as_str().unwrap(), pair[1].as_str().unwrap()))
+        .collect();
+    let kind = |token: &String| match token.as_str() {
+        "<unk>" => 2,
+        "<s>" | "</s>" => 3,
+        token if token.starts_with("<|") => 3,
+        token if token.starts_with("<0x") => 6,
+        _ => 1,
+    };
+    let types = tokens.iter().map(kind).collect();
+    let mut metadata = Metadata::default();
+    let mut set = |key: &str, value: Meta| metadata.values.insert(format!("tokenizer.ggml.{key}"), value);
+    set("model", Meta::String(model.into()));
+    set("pre", Meta::String(pre.into()));
+    set("token_type", Meta::Integers(types));
+    if model == "gpt2" {
+        set("merges", Meta::Strings(merges));
+        set("bos_token_id", Meta::Unsigned(0));
+        set("eos_token_id", Meta::Unsigned(1));
+        set("add_bos_token", Meta::Bool(true));
+    } else {
+        // A trained SentencePiece vocabulary scores a token by when its merge was learned.
+        let mut scores = vec![0f32; tokens.len()];
+        for (rank, merge) in merges.iter().enumerate().rev() {
+            let made = merge.replacen(' ', "", 1);
+            if let Some(at) = tokens.iter().position(|token| *token == made) {
+                scores[at] = -(rank as f32);
+            }
+        }
+        set("scores", Meta::Floats(scores));
+        set("bos_token_id", Meta::Unsigned(1));
+        set("eos_token_id", Meta::Unsigned(2));
+        set("unknown_token_id", Meta::Unsigned(0));
+    }
+    set("tokens", Meta::Strings(tokens));
+    metadata
+}
+
+#[test]
+fn gguf_metadata_gives_the_same_tokenizer() {
+    for (folder, model, pre) in [("llama3", "gpt2", "llama-bpe"), ("llama", "gpt2", "gpt-2"), ("qwen3", "gpt2", "llama-bpe")] {
+        let tokenizer = Tokenizer::from_gguf(&gguf_of(folder, model, pre)).unwrap();
+        assert_eq!(tokenizer.bos().map(|(id, _)| id), Some(0));
+        for case in json(folder, "golden.json")["tokenize"].as_array().unwrap() {
+            let input = text(case, "text");
+            assert_eq!(tokenizer.encode(input, true).unwrap(), ids(&case["ids"]), "{folder}: {input:?}");
+            let plain = ids(&case["ids_plain"]);
+            assert_eq!(tokenizer.decode(&plain, false).unwrap(), text(case, "decoded"), "{folder}: {input:?}");
+        }
+    }
+    // Phi-3's architecture has the normalizer of these tiny checkpoints.
+    let mut metadata = gguf_of("phi3", "llama", "default");
+    metadata.values.insert("general.architecture".into(), Meta::String("phi3".into()));
+    let tokenizer = Tokenizer::from_gguf(&metadata).unwrap();
+    for case in json("phi3", "golden.json")["tokenize"].as_array().unwrap() {
+        let input = text(case, "text");
+        assert_eq!(tokenizer.encode(input, true).unwrap(), ids(&case["ids"]), "{input:?}");
+        let plain = ids(&case["ids_plain"]);
+        assert_eq!(tokenizer.decode(&plain, false).unwrap(), text(case, "decoded"), "{input:?}");
+    }
+}
