@@ -12,7 +12,7 @@ mod json;
 mod rope;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use rope::{RopeConfig, Scaling, Yarn};
 
@@ -137,12 +137,8 @@ impl Config {
     /// `Malformed` for a value that cannot be.
     pub fn read(checkpoint: &Checkpoint) -> Result<Config> {
         match &checkpoint.description {
-            Description::HuggingFace(files) => {
-                hugging_face::config(files)?.checked("config.json")
-            }
-            Description::Gguf(metadata) => {
-                gguf::config(metadata, checkpoint)?.checked("GGUF metadata")
-            }
+            Description::HuggingFace(files) => hugging_face::config(files)?.checked("config.json"),
+            Description::Gguf(metadata) => gguf::config(metadata, checkpoint)?.checked("GGUF metadata"),
         }
     }
 

@@ -28,8 +28,7 @@ pub fn spec(config: &Config, tensors: &Tensors) -> Result<ModelSpec> {
     assemble(config, tensors, frame, |layer| {
         let mut spec = llama::layer(config, tensors, layer, biases)?;
         if config.qk_norm {
-            let norm =
-                |module: &str| tensors.norm(&tensors.layer(layer, module), config.head_dim, NormKind::Rms, 0.0);
+            let norm = |module: &str| tensors.norm(&tensors.layer(layer, module), config.head_dim, NormKind::Rms, 0.0);
             spec.query_norm = Some(norm("self_attn.q_norm")?);
             spec.key_norm = Some(norm("self_attn.k_norm")?);
         }

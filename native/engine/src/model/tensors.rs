@@ -29,7 +29,9 @@ pub struct Tensors<'a> {
 /// How names are spelled.
 enum Dialect {
     /// What stands before `layers.0`: "model.", "" or a wrapper's.
-    HuggingFace { prefix: &'static str },
+    HuggingFace {
+        prefix: &'static str,
+    },
     Gguf,
 }
 
@@ -88,14 +90,14 @@ struct Matrix<'n> {
 
 impl<'a> Tensors<'a> {
     pub fn new(checkpoint: &'a Checkpoint, config: &'a Config) -> Result<Self> {
-        let stored = |name: &str| checkpoint.tensors.contains_key(name);
+        let stored = |name: String| checkpoint.tensors.contains_key(&name);
         let dialect = match &checkpoint.description {
             Description::Gguf(_) => Dialect::Gguf,
             Description::HuggingFace(_) => Dialect::HuggingFace {
                 prefix: PREFIXES
                     .into_iter()
-                    .find(|prefix| stored(&format!("{prefix}embed_tokens.weight")))
-                    .or(PREFIXES.into_iter().find(|prefix| stored(&format!("{prefix}layers.0.input_layernorm.weight"))))
+                    .find(|prefix| stored(format!("{prefix}embed_tokens.weight")))
+                    .or(PREFIXES.into_iter().find(|prefix| stored(format!("{prefix}layers.0.input_layernorm.weight"))))
                     .unwrap_or("model."),
             },
         };
@@ -112,7 +114,11 @@ impl<'a> Tensors<'a> {
             Dialect::Gguf => self.gguf_module(module).to_owned(),
             // The head stands beside the model, not in it.
             Dialect::HuggingFace { prefix } if module == "lm_head" => {
-                if *prefix == "language_model.model." { "language_model.lm_head".into() } else { module.into() }
+                if *prefix == "language_model.model." {
+                    "language_model.lm_head".into()
+                } else {
+                    module.into()
+                }
             }
             Dialect::HuggingFace { prefix } => format!("{prefix}{module}"),
         }
@@ -133,15 +139,18 @@ impl<'a> Tensors<'a> {
         GGUF_NAMES.iter().find(|(canonical, _)| *canonical == module).map_or(module, |(_, gguf)| gguf)
     }
 
-    pub fn has_weight(&self, name: &str) -> bool {
-        self.checkpoint.tensors.contains_key(&format!("{name}.weight"))
+    /// Stored at all, be it in a format that is refused when the tensor is asked for.
+    fn stored(&self, tensor: &str) -> bool {
+        self.checkpoint.tensors.contains_key(tensor) || self.checkpoint.foreign.contains_key(tensor)
+    }
+
+    fn has_weight(&self, name: &str) -> bool {
+        self.stored(&format!("{name}.weight"))
     }
 
     fn info(&self, tensor: &str, expected: impl FnOnce() -> String) -> Result<&'a TensorInfo> {
-        self.checkpoint
-            .tensors
-            .get(tensor)
-            .ok_or_else(|| Error::malformed(format!("tensor {tensor}"), expected(), "no such tensor"))
+        let info = self.checkpoint.optional_tensor(tensor)?;
+        info.ok_or_else(|| Error::malformed(format!("tensor {tensor}"), expected(), "no such tensor"))
     }
 
     /// A tensor of exactly this shape.
@@ -177,8 +186,8 @@ impl<'a> Tensors<'a> {
             return Ok(None);
         }
         let candidates = ["weight_scale_inv", "weight_scale"].map(|suffix| format!("{}.{suffix}", matrix.name));
-        let found = candidates.iter().find_map(|name| self.checkpoint.tensors.get(name));
-        let Some(scale) = found else {
+        let stored = candidates.iter().find(|name| self.stored(name));
+        let Some(scale) = stored.map(|name| self.checkpoint.optional_tensor(name)).transpose()?.flatten() else {
             return Err(Error::malformed(
                 format!("tensor {}", info.name),
                 format!("its scale, {}", candidates.join(" or ")),
@@ -212,8 +221,7 @@ impl<'a> Tensors<'a> {
 
     fn bias(&self, name: &str, len: usize, range: Range<usize>, bias: Bias, order: RowOrder) -> Result<Vec<BiasSlice>> {
         let tensor = format!("{name}.bias");
-        let stored = self.checkpoint.tensors.contains_key(&tensor);
-        if bias == Bias::No && !(self.is_gguf() && stored) {
+        if bias == Bias::No && !(self.is_gguf() && self.stored(&tensor)) {
             return Ok(Vec::new());
         }
         self.vector(&tensor, len)?;

@@ -4,8 +4,6 @@
 //! query scale have no key; Phi-2's `feed_forward_length` is always four times the width, so the
 //! stored tensor is asked instead.
 
-use std::os::unix::fs::FileExt;
-
 use super::{
     Architecture, Config, LayerKind, MAX_HEAD_DIM, MAX_LAYERS, Quantization,
     hugging_face::kinds_by,
@@ -36,7 +34,7 @@ impl Keys<'_> {
 
     fn wrong(&self, name: &str, expected: &str) -> Error {
         let key = self.key(name);
-        let found = self.metadata.get(&key).map_or_else(|| "nothing".into(), shown);
+        let found = self.metadata.get(&key).map_or_else(|| "nothing".into(), Value::kind);
         Error::malformed(format!("{AT}: {key}"), expected, found)
     }
 
@@ -77,17 +75,6 @@ impl Keys<'_> {
                 None => Err(self.wrong(name, "a finite number")),
             },
         }
-    }
-}
-
-fn shown(value: &Value) -> String {
-    match value {
-        Value::Unsigned(number) => number.to_string(),
-        Value::Signed(number) => number.to_string(),
-        Value::Float(number) => number.to_string(),
-        Value::Bool(truth) => truth.to_string(),
-        Value::String(_) => "a string".into(),
-        _ => "an array".into(),
     }
 }
 
@@ -294,36 +281,23 @@ fn rope(
 
 /// The numbers of a small F32 tensor, one for each rotary pair.
 fn factors(checkpoint: &Checkpoint, name: &str) -> Result<Vec<f32>> {
-    let at = || format!("tensor {name}");
-    let Some(info) = checkpoint.tensors.get(name) else {
-        return Err(Error::malformed(at(), "a tensor, as its sibling is stored", "nothing"));
-    };
-    let length = match info.shape.as_slice() {
-        &[length] if length <= MAX_HEAD_DIM && info.format == Format::F32 => length,
+    let info = checkpoint.tensor(name)?;
+    match info.shape.as_slice() {
+        &[length] if length <= MAX_HEAD_DIM && info.format == Format::F32 => {
+            let bytes = checkpoint.read_whole(info)?;
+            Ok(bytes.as_chunks::<4>().0.iter().map(|word| f32::from_le_bytes(*word)).collect())
+        }
         shape => {
             let expected = format!("F32, at most {MAX_HEAD_DIM} numbers");
-            return Err(Error::malformed(at(), expected, format!("{} {shape:?}", info.format)));
+            Err(Error::malformed(format!("tensor {name}"), expected, format!("{} {shape:?}", info.format)))
         }
-    };
-    let mut bytes = vec![0; length * 4];
-    std::fs::File::open(&checkpoint.path)
-        .and_then(|file| file.read_exact_at(&mut bytes, info.offset))
-        .map_err(|error| Error::Unreadable { path: checkpoint.path.display().to_string(), reason: error.to_string() })?;
-    Ok(bytes.as_chunks::<4>().0.iter().map(|word| f32::from_le_bytes(*word)).collect())
+    }
 }
 
 /// Texts of control tokens that end a turn in some chat format. Converters name one EOS; a chat
 /// model often ends its turns with another token that only its text gives away.
-const TURN_ENDS: [&str; 8] = [
-    "<|eot_id|>",
-    "<|eom_id|>",
-    "<|im_end|>",
-    "<|end|>",
-    "<end_of_turn>",
-    "<|endoftext|>",
-    "<|end_of_text|>",
-    "<EOT>",
-];
+const TURN_ENDS: [&str; 8] =
+    ["<|eot_id|>", "<|eom_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<|endoftext|>", "<|end_of_text|>", "<EOT>"];
 
 /// `tokenizer.ggml.token_type` of a control token.
 const CONTROL: i64 = 3;
@@ -334,7 +308,7 @@ fn eos_token_ids(metadata: &Metadata) -> Result<Vec<u32>> {
         let key = format!("tokenizer.ggml.{name}");
         let Some(value) = metadata.get(&key) else { continue };
         let id = metadata.uint(&key).and_then(|id| u32::try_from(id).ok());
-        ids.push(id.ok_or_else(|| Error::malformed(format!("{AT}: {key}"), "a token id", shown(value)))?);
+        ids.push(id.ok_or_else(|| Error::malformed(format!("{AT}: {key}"), "a token id", value.kind()))?);
     }
     let tokens = metadata.strings("tokenizer.ggml.tokens").unwrap_or_default();
     let types = metadata.integers("tokenizer.ggml.token_type").unwrap_or_default();

@@ -23,14 +23,26 @@ pub struct RopeConfig {
 pub enum Scaling {
     None,
     /// All divided by `factor`.
-    Linear { factor: f64 },
+    Linear {
+        factor: f64,
+    },
     /// Llama 3.1: low frequencies divided, high ones kept, a ramp between.
-    Llama3 { factor: f64, low: f64, high: f64, original_context: usize },
+    Llama3 {
+        factor: f64,
+        low: f64,
+        high: f64,
+        original_context: usize,
+    },
     /// YaRN, arXiv 2309.00071.
     Yarn(Yarn),
     /// LongRoPE, arXiv 2402.13753: each frequency divided by its own factor, of one list up to
     /// `original_context` positions and of another beyond. Lists are [rotary / 2].
-    LongRope { short: Vec<f32>, long: Vec<f32>, original_context: usize, magnitude: f64 },
+    LongRope {
+        short: Vec<f32>,
+        long: Vec<f32>,
+        original_context: usize,
+        magnitude: f64,
+    },
     /// Each frequency divided by its own factor (GGUF's rope_freqs.weight): [rotary / 2].
     Divided(Vec<f32>),
 }
@@ -88,7 +100,7 @@ impl RopeConfig {
             (Some(partial), own) => own.unwrap_or(partial),
             (None, None) => 1.0,
             (None, Some(_)) if kind == "default" => 1.0,
-            (None, Some(own)) if own == 1.0 => 1.0,
+            (None, Some(1.0)) => 1.0,
             (None, Some(own)) => {
                 return Err(Error::unsupported(
                     "config.json: partial_rotary_factor",
@@ -124,16 +136,22 @@ impl RopeConfig {
                     Some(magnitude) => magnitude,
                     None => longrope_magnitude(factor, original_context),
                 };
-                Scaling::LongRope { short: list("short_factor")?, long: list("long_factor")?, original_context, magnitude }
+                Scaling::LongRope {
+                    short: list("short_factor")?,
+                    long: list("long_factor")?,
+                    original_context,
+                    magnitude,
+                }
             }
             ("yarn", false) => {
                 let factor = rope.float("factor")?.unwrap_or(stretch);
                 let non_zero = |key: &str| Ok::<_, Error>(rope.float(key)?.filter(|number| *number != 0.0));
-                let magnitude = match (rope.float("attention_factor")?, non_zero("mscale")?, non_zero("mscale_all_dim")?) {
-                    (Some(magnitude), ..) => magnitude,
-                    (None, Some(mscale), Some(all)) => yarn_magnitude(factor, mscale) / yarn_magnitude(factor, all),
-                    _ => yarn_magnitude(factor, 1.0),
-                };
+                let magnitude =
+                    match (rope.float("attention_factor")?, non_zero("mscale")?, non_zero("mscale_all_dim")?) {
+                        (Some(magnitude), ..) => magnitude,
+                        (None, Some(mscale), Some(all)) => yarn_magnitude(factor, mscale) / yarn_magnitude(factor, all),
+                        _ => yarn_magnitude(factor, 1.0),
+                    };
                 Scaling::Yarn(Yarn {
                     factor,
                     original_context,

@@ -4,14 +4,20 @@ use serde_json::{Value, json};
 
 use super::{Config, LayerKind, Quantization};
 use crate::{
-    checkpoint::{Checkpoint, Description, HuggingFace, metadata},
+    checkpoint::{Checkpoint, Description, HuggingFace, TensorInfo, metadata},
     error::{Error, Result},
     model::rope::rope,
 };
 
+/// A checkpoint of these tensors, whose bytes are nowhere.
+pub(crate) fn by_hand(description: Description, tensors: impl IntoIterator<Item = TensorInfo>) -> Checkpoint {
+    let tensors = tensors.into_iter().map(|info| (info.name.clone(), info)).collect();
+    Checkpoint { path: "by hand".into(), description, tensors, foreign: Default::default(), sources: Vec::new() }
+}
+
 fn hugging_face(config: Value, generation_config: Option<Value>) -> Checkpoint {
     let files = HuggingFace { config, generation_config, ..Default::default() };
-    Checkpoint { path: "/nowhere".into(), description: Description::HuggingFace(files), tensors: Default::default() }
+    by_hand(Description::HuggingFace(files), [])
 }
 
 fn read(config: Value) -> Result<Config> {
@@ -20,11 +26,7 @@ fn read(config: Value) -> Result<Config> {
 
 fn gguf(values: &[(&str, metadata::Value)]) -> Result<Config> {
     let values = values.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
-    Config::read(&Checkpoint {
-        path: "/nowhere".into(),
-        description: Description::Gguf(metadata::Metadata { values }),
-        tensors: Default::default(),
-    })
+    Config::read(&by_hand(Description::Gguf(metadata::Metadata { values }), []))
 }
 
 /// The cases of the fixture: name, config.json, facts.
@@ -33,7 +35,10 @@ fn cases() -> Vec<(String, Value, Value)> {
     let cases: Vec<Value> = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     assert!(cases.len() > 30);
     let part = |case: &Value, key: &str| case[key].clone();
-    cases.iter().map(|case| (case["name"].as_str().unwrap().into(), part(case, "config"), part(case, "facts"))).collect()
+    cases
+        .iter()
+        .map(|case| (case["name"].as_str().unwrap().into(), part(case, "config"), part(case, "facts")))
+        .collect()
 }
 
 fn floats(list: &Value) -> Vec<f32> {
@@ -127,25 +132,16 @@ fn end_of_text_is_the_union_of_both_files() {
 
 #[test]
 fn architecture_may_be_named_by_its_class() {
-    assert_eq!(
-        read(json!({"architectures": ["MistralForCausalLM"]})).unwrap().architecture.name(),
-        "mistral"
-    );
+    assert_eq!(read(json!({"architectures": ["MistralForCausalLM"]})).unwrap().architecture.name(), "mistral");
 }
 
 #[test]
 fn foreign_architectures_are_named() {
     let known = "one of llama, mistral, qwen2, qwen3, phi, phi3, gemma3_text";
     let at = "config.json: model_type";
-    assert_eq!(
-        read(json!({"model_type": "mamba"})),
-        Err(Error::unsupported(at, known, "architecture \"mamba\""))
-    );
+    assert_eq!(read(json!({"model_type": "mamba"})), Err(Error::unsupported(at, known, "architecture \"mamba\"")));
     assert_eq!(read(json!({})), Err(Error::malformed(at, "the name of an architecture", "nothing")));
-    assert_eq!(
-        read(json!({"model_type": 3})),
-        Err(Error::malformed(at, "a string", "3"))
-    );
+    assert_eq!(read(json!({"model_type": 3})), Err(Error::malformed(at, "a string", "3")));
     assert_eq!(read(json!([1, 2])), Err(Error::malformed("config.json", "a JSON object", "a list of 2")));
 }
 
@@ -171,7 +167,10 @@ fn impossible_numbers_are_refused() {
     assert_eq!(error("head_dim", json!(31)), "config.json: rope width, 31");
     assert_eq!(error("vocab_size", json!(0)), "config.json: vocabulary, 0");
     assert_eq!(error("max_position_embeddings", json!(0)), "config.json: context length, 0");
-    assert_eq!(error("rope_scaling", json!("x".repeat(100))), format!("config.json: rope_scaling, \"{}…", "x".repeat(59)));
+    assert_eq!(
+        error("rope_scaling", json!("x".repeat(100))),
+        format!("config.json: rope_scaling, \"{}…", "x".repeat(59))
+    );
 }
 
 #[test]
@@ -198,34 +197,29 @@ fn ropes_that_cannot_be_are_refused() {
     );
     assert_eq!(
         with(json!({"full_attention": {"rope_type": "default"}})),
-        Error::unsupported("config.json: rope_parameters", "one set for all layers of llama", "a set for each layer type")
+        Error::unsupported(
+            "config.json: rope_parameters",
+            "one set for all layers of llama",
+            "a set for each layer type"
+        )
     );
     assert_eq!(
         with(json!({"type": "linear", "factor": 2.0, "partial_rotary_factor": 0.5})),
-        Error::unsupported(
-            "config.json: partial_rotary_factor",
-            "1.0 for this architecture and rope type",
-            "0.5"
-        )
+        Error::unsupported("config.json: partial_rotary_factor", "1.0 for this architecture and rope type", "0.5")
     );
 }
 
 #[test]
 fn layer_types_are_one_a_layer_and_known() {
-    let with = |types: Value| {
-        read(json!({"model_type": "qwen3", "num_hidden_layers": 2, "layer_types": types})).unwrap_err()
-    };
+    let with =
+        |types: Value| read(json!({"model_type": "qwen3", "num_hidden_layers": 2, "layer_types": types})).unwrap_err();
     assert_eq!(
         with(json!(["full_attention"])),
         Error::malformed("config.json: layer_types", "one for each of 2 layers", "1")
     );
     assert_eq!(
         with(json!(["full_attention", "linear_attention"])),
-        Error::unsupported(
-            "config.json: layer_types",
-            "full_attention or sliding_attention",
-            "\"linear_attention\""
-        )
+        Error::unsupported("config.json: layer_types", "full_attention or sliding_attention", "\"linear_attention\"")
     );
 }
 
@@ -239,9 +233,7 @@ fn fp8_is_understood_and_other_quantizations_are_refused() {
     assert_eq!(with(json!({"quant_method": "fp8", "weight_block_size": null})), Ok(None));
     assert_eq!(with(json!({"quant_method": "fbgemm_fp8"})), Ok(None));
     assert_eq!(with(json!({"quant_method": "modelopt", "quant_algo": "FP8"})), Ok(None));
-    let groups = |weights: Value| {
-        json!({"quant_method": "compressed-tensors", "config_groups": {"group_0": {"weights": weights}}})
-    };
+    let groups = |weights: Value| json!({"quant_method": "compressed-tensors", "config_groups": {"group_0": {"weights": weights}}});
     let float8 = |strategy: &str| json!({"type": "float", "num_bits": 8, "strategy": strategy});
     assert_eq!(with(groups(float8("channel"))), Ok(None));
     assert_eq!(with(groups(float8("block"))), Ok(Some((128, 128))));
@@ -261,10 +253,7 @@ fn fp8_is_understood_and_other_quantizations_are_refused() {
     assert_eq!(refused(json!({"quant_method": "awq"})), "method \"awq\"");
     assert_eq!(refused(json!({"quant_method": "bitsandbytes", "load_in_4bit": true})), "method \"bitsandbytes\"");
     assert_eq!(refused(json!({"quant_method": "modelopt", "quant_algo": "NVFP4"})), "modelopt \"NVFP4\"");
-    assert_eq!(
-        refused(groups(json!({"type": "int", "num_bits": 4}))),
-        "compressed-tensors with 4-bit int weights"
-    );
+    assert_eq!(refused(groups(json!({"type": "int", "num_bits": 4}))), "compressed-tensors with 4-bit int weights");
     assert_eq!(
         with(json!({"quant_method": "fp8", "weight_block_size": [128, 0]})),
         Err(Error::malformed("config.json: weight_block_size", "two positive integers", "a list of 2"))
@@ -308,7 +297,8 @@ fn gguf_keys_and_what_they_leave_out() {
     assert_eq!((llama.activation.as_str(), llama.attention_scale, llama.norm_eps), ("silu", 0.25, 1e-5));
     assert_eq!((llama.layer_window(0), llama.rope.theta), (None, 10_000.0));
 
-    let mistral = gguf_keys("llama", &[("attention.sliding_window", uint(8)), ("attention.head_count_kv", uint(2))]).unwrap();
+    let mistral =
+        gguf_keys("llama", &[("attention.sliding_window", uint(8)), ("attention.head_count_kv", uint(2))]).unwrap();
     assert_eq!((mistral.layer_window(7), mistral.kv_heads), (Some(8), 2));
 
     let same = metadata::Value::Integers(vec![2; 8]);
