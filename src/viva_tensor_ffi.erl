@@ -1,0 +1,159 @@
+%% The few OTP calls that Gleam cannot express: exceptions, the terminal, numbers in text, JSON.
+-module(viva_tensor_ffi).
+
+-export([finally/2, split_once/2]).
+-export([arguments/0, set_up_terminal/0, write/1, write_error/1, read_line/1, halt/1, read_file/1]).
+-export([parse_int/1, parse_float/1, short_float/1, fixed_float/2, monotonic_seconds/0]).
+-export([json_encode/1, json_decode/1]).
+
+%% Runs Work, then Cleanup, also when Work raises or is thrown out of.
+finally(Work, Cleanup) ->
+    try
+        Work()
+    after
+        Cleanup()
+    end.
+
+split_once(Text, Separator) ->
+    case binary:split(Text, Separator) of
+        [Before, After] -> {ok, {Before, After}};
+        [_] -> {error, nil}
+    end.
+
+%% The command line's arguments as UTF-8, under any locale.
+arguments() ->
+    [from_outside(Argument) || Argument <- init:get_plain_arguments()].
+
+%% With a Latin-1 locale (LANG=C) each byte from outside arrives as a character of its own.
+from_outside(Characters) ->
+    Bytes = file:native_name_encoding() =:= latin1 andalso lists:all(fun(C) -> C < 256 end, Characters),
+    case Bytes of
+        true -> repair(list_to_binary(Characters));
+        false -> characters_to_binary(Characters)
+    end.
+
+characters_to_binary(Characters) ->
+    case unicode:characters_to_binary(Characters) of
+        Binary when is_binary(Binary) -> Binary;
+        {_, Good, _} -> <<Good/binary, 16#FFFD/utf8>>
+    end.
+
+%% Bytes that are UTF-8 as they are; other bytes as Latin-1.
+repair(Bytes) ->
+    case unicode:characters_to_binary(Bytes) of
+        Binary when is_binary(Binary) -> Binary;
+        _ -> unicode:characters_to_binary(Bytes, latin1)
+    end.
+
+%% Standard input and output pass bytes on as they are, so they are UTF-8 whatever the locale says. A reader that
+%% goes away is no event to report.
+set_up_terminal() ->
+    _ = logger:set_primary_config(level, none),
+    _ = io:setopts(standard_io, [binary, {encoding, latin1}]),
+    _ = io:setopts(standard_error, [{encoding, latin1}]),
+    nil.
+
+%% To standard output; false when nobody reads it any more.
+write(Text) -> write(standard_io, Text).
+
+write_error(Text) -> write(standard_error, Text).
+
+write(Device, Text) ->
+    try
+        file:write(Device, Text) =:= ok
+    catch
+        error:_ -> false
+    end.
+
+%% A line of standard input without its end, or {error, nil} at the end of the file.
+read_line(Prompt) ->
+    case io:get_line(standard_io, Prompt) of
+        Line when is_binary(Line) ->
+            {ok, from_outside(unicode:characters_to_list(string:trim(Line, trailing, "\r\n")))};
+        _ -> {error, nil}
+    end.
+
+halt(Status) -> erlang:halt(Status).
+
+read_file(Path) ->
+    case file:read_file(Path) of
+        {ok, Bytes} -> {ok, Bytes};
+        {error, Reason} -> {error, unicode:characters_to_binary(file:format_error(Reason))}
+    end.
+
+parse_int(Text) ->
+    try
+        {ok, binary_to_integer(Text)}
+    catch
+        error:badarg -> {error, nil}
+    end.
+
+%% Also "1", "1e-3" and ".5", which binary_to_float/1 refuses.
+parse_float(Text) ->
+    Pattern = "^([-+]?)([0-9]*)(?:\\.([0-9]*))?(?:[eE]([-+]?[0-9]+))?$",
+    case re:run(Text, Pattern, [{capture, all_but_first, binary}]) of
+        {match, [_, <<>>]} -> {error, nil};
+        {match, [_, <<>>, <<>> | _]} -> {error, nil};
+        {match, [Sign, Whole | Rest]} -> join_float(Sign, Whole, Rest);
+        _ -> {error, nil}
+    end.
+
+join_float(Sign, Whole, Rest) ->
+    {Fraction, Exponent} =
+        case Rest of
+            [] -> {<<>>, <<"0">>};
+            [Digits] -> {Digits, <<"0">>};
+            [Digits, Power] -> {Digits, Power}
+        end,
+    try
+        {ok, binary_to_float(<<Sign/binary, "0", Whole/binary, ".", Fraction/binary, "0e", Exponent/binary>>)}
+    catch
+        error:badarg -> {error, nil}
+    end.
+
+%% The shortest text that reads back as the same float.
+short_float(Float) -> float_to_binary(Float, [short]).
+
+fixed_float(Float, Decimals) -> float_to_binary(Float, [{decimals, Decimals}]).
+
+monotonic_seconds() -> erlang:monotonic_time(nanosecond) / 1.0e9.
+
+%% viva_tensor/json.gleam's values through OTP's json, keys in their order.
+json_encode(Value) ->
+    iolist_to_binary(json:encode(Value, fun encode_value/2)).
+
+encode_value({object, Fields}, Encode) -> json:encode_key_value_list(Fields, Encode);
+encode_value({array, Values}, Encode) -> json:encode_list(Values, Encode);
+encode_value({text, Text}, _) -> json:encode_binary(Text);
+encode_value({integer, Integer}, _) -> json:encode_integer(Integer);
+encode_value({number, Float}, _) -> json:encode_float(Float);
+encode_value({boolean, Boolean}, _) -> atom_to_binary(Boolean);
+encode_value(null, _) -> <<"null">>;
+encode_value(Key, _) when is_binary(Key) -> json:encode_binary(Key).
+
+%% {error, Text} says where it stopped being JSON.
+json_decode(Text) ->
+    Decoders = #{
+        null => null,
+        array_finish => fun(Values, Accumulator) -> {{array, lists:reverse(Values)}, Accumulator} end,
+        object_finish => fun(Fields, Accumulator) -> {{object, lists:reverse(Fields)}, Accumulator} end
+    },
+    try json:decode(Text, nil, Decoders) of
+        {Value, _, <<>>} -> {ok, value(Value)};
+        {_, _, Rest} -> {error, unicode:characters_to_binary(["something after the value: ", cut(Rest)])}
+    catch
+        error:unexpected_end -> {error, <<"its end comes too early">>};
+        error:{invalid_byte, Byte} -> {error, iolist_to_binary(io_lib:format("an unexpected byte ~b", [Byte]))};
+        error:Reason -> {error, unicode:characters_to_binary(io_lib:format("~tp", [Reason]))}
+    end.
+
+cut(Bytes) -> repair(binary:part(Bytes, 0, min(40, byte_size(Bytes)))).
+
+%% Containers were tagged on the way; what is left are the leaves.
+value({array, Values}) -> {array, [value(Value) || Value <- Values]};
+value({object, Fields}) -> {object, [{Key, value(Value)} || {Key, Value} <- Fields]};
+value(Text) when is_binary(Text) -> {text, Text};
+value(Integer) when is_integer(Integer) -> {integer, Integer};
+value(Float) when is_float(Float) -> {number, Float};
+value(Boolean) when is_boolean(Boolean) -> {boolean, Boolean};
+value(null) -> null.
