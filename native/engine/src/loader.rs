@@ -124,7 +124,7 @@ impl Loader {
         let (embedding, head) = (&backend.weights().embedding, &backend.weights().head);
         let unread = if Arc::ptr_eq(embedding, head) { 0 } else { bytes(embedding) };
         ModelInfo {
-            architecture: self.config.architecture.to_string(),
+            architecture: self.config.architecture.name().into(),
             source: match self.checkpoint.description {
                 Description::HuggingFace(_) => "safetensors",
                 Description::Gguf(_) => "gguf",

@@ -15,7 +15,7 @@ use rustler::{Env, LocalPid, Resource};
 use viva_tensor_engine::{
     error::{Error, Result},
     loader::Loader,
-    model::Model,
+    loaded::Model,
     session::{Progress, Session, Status},
 };
 

@@ -15,8 +15,9 @@ use viva_tensor_engine::{
     chat::Message,
     error::{Error, Result},
     loader::{DeviceChoice, LoadOptions},
-    model::ModelInfo,
-    session::{FinishReason, Progress, Prompt, Request, Sampling, Status, Submitted, Timings, TokenLogprobs},
+    loaded::ModelInfo,
+    sampler::Sampling,
+    session::{FinishReason, Progress, Prompt, Request, Status, Submitted, Timings, TokenLogprobs},
 };
 
 use crate::resources::{LoaderResource, ModelResource, SessionResource};
