@@ -197,36 +197,40 @@ pub struct RowsMut {
     pub stride: usize,
 }
 
-/// Feeds `sink` the weights of k in `depth` (whole blocks) of one tile; `at(sink, k)` comes before each block.
+/// Feeds each sink the weights of its tile, `first` and those after it, for k in `depth` (whole blocks); `at(sink, k)`
+/// comes before each block. The tiles take turns block by block, so that their chains of sums run side by side.
 #[inline(always)]
-unsafe fn walk<S: Simd, U: Unpack, K: Sink<S>>(
+unsafe fn walk<S: Simd, U: Unpack, K: Sink<S>, const N: usize>(
     matrix: &Matrix,
-    tile: usize,
+    first: usize,
     depth: Range<usize>,
-    sink: &mut K,
+    sinks: &mut [K; N],
     at: impl Fn(&mut K, usize),
 ) {
-    // SAFETY: depth is within cols, so each block is within the tile and each scale within the scales.
+    // SAFETY: depth is within cols, so each block is within its tile and each scale within the scales.
     unsafe {
         let (len, bytes) = (U::FORMAT.block_len(), U::FORMAT.block_bytes() * LANES);
-        let start = matrix.tile(tile);
-        if let Format::F8E4m3 = U::FORMAT {
-            let mut k = depth.start;
-            while k < depth.end {
+        let mut tiles = [std::ptr::null(); N];
+        for (i, tile) in tiles.iter_mut().enumerate() {
+            *tile = matrix.tile(first + i).wrapping_add(depth.start / len * bytes);
+        }
+        let mut k = depth.start;
+        while k < depth.end {
+            let (mut end, mut scales) = (depth.end, [S::splat(1.0); N]);
+            if let Format::F8E4m3 = U::FORMAT {
                 let block = k / matrix.scale_cols;
-                let end = ((block + 1) * matrix.scale_cols).min(depth.end);
-                let scale = S::load(matrix.scale(tile, block));
-                for k in k..end {
-                    at(sink, k);
-                    U::unpack::<S, K>(start.add(k * bytes), scale, sink);
+                end = ((block + 1) * matrix.scale_cols).min(depth.end);
+                for (i, scale) in scales.iter_mut().enumerate() {
+                    *scale = S::load(matrix.scale(first + i, block));
                 }
-                k = end;
             }
-        } else {
-            let scale = S::splat(1.0);
-            for block in depth.start / len..depth.end / len {
-                at(sink, block * len);
-                U::unpack::<S, K>(start.add(block * bytes), scale, sink);
+            while k < end {
+                for i in 0..N {
+                    at(&mut sinks[i], k);
+                    U::unpack::<S, K>(tiles[i], scales[i], &mut sinks[i]);
+                    tiles[i] = tiles[i].wrapping_add(bytes);
+                }
+                k += len;
             }
         }
     }
@@ -261,21 +265,8 @@ unsafe fn dot(level: Level, matrix: &Matrix, tiles: Range<usize>, input: Rows, o
     ) {
         // SAFETY: as `Matrix::multiply`.
         unsafe {
-            let mut sinks = [const { Dot::<S> { sum: std::mem::zeroed(), x: std::ptr::null(), at: std::ptr::null() } }; N];
-            for sink in &mut sinks {
-                (sink.sum, sink.x) = (S::splat(0.0), x);
-            }
-            // A stretch of k for each tile in turn: short enough that the next tile's chain starts before this
-            // one's has ended.
-            let stretch = U::FORMAT.block_len().max(8);
-            let mut k = 0;
-            while k < matrix.cols {
-                let end = (k + stretch).min(matrix.cols);
-                for (i, sink) in sinks.iter_mut().enumerate() {
-                    walk::<S, U, _>(matrix, first + i, k..end, sink, |sink, k| sink.at = sink.x.wrapping_add(k));
-                }
-                k = end;
-            }
+            let mut sinks: [Dot<S>; N] = std::array::from_fn(|_| Dot { sum: S::splat(0.0), x, at: x });
+            walk::<S, U, _, N>(matrix, first, 0..matrix.cols, &mut sinks, |sink, k| sink.at = sink.x.wrapping_add(k));
             for (i, sink) in sinks.iter().enumerate() {
                 S::store(out.add((first + i) * LANES), matrix.biased::<S>(first + i, sink.sum));
             }
@@ -325,10 +316,10 @@ impl<S: Simd> Sink<S> for Panel {
 
 #[inline(always)]
 unsafe fn fill<S: Simd, U: Unpack>(m: &Matrix, tile: usize, depth: Range<usize>, panel: *mut f32, stride: usize) {
-    let mut sink = Panel { at: panel, start: panel, first: depth.start, stride };
+    let mut sink = [Panel { at: panel, start: panel, first: depth.start, stride }];
     // SAFETY: as `unpack_panel`.
     unsafe {
-        walk::<S, U, _>(m, tile, depth, &mut sink, |sink, k| {
+        walk::<S, U, _, 1>(m, tile, depth, &mut sink, |sink, k| {
             sink.at = sink.start.wrapping_add((k - sink.first) * sink.stride);
         });
     }

@@ -60,6 +60,17 @@ fn scatter<const UNIT: usize>(from: &[u8], to: &mut [u8], lane: usize) {
     }
 }
 
+/// `$body` for each K in 0 .. 32, K a constant: the shifts and offsets in it become immediates.
+macro_rules! for_32 {
+    ($k:ident => $body:expr) => {
+        for_32!(@ $k $body; 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31)
+    };
+    (@ $k:ident $body:expr; $($n:literal)*) => {
+        $( { const $k: usize = $n; $body } )*
+    };
+}
+pub(super) use for_32;
+
 /// Takes sixteen weights at a time, for k = 0, 1, 2, … of a block.
 pub trait Sink<S: Simd> {
     /// # Safety
@@ -146,10 +157,10 @@ impl Unpack for Q8 {
     unsafe fn unpack<S: Simd, K: Sink<S>>(tile: *const u8, _: S::F, sink: &mut K) {
         unsafe {
             let d = S::load_f16(tile);
-            for k in 0..32 {
-                let q = S::to_f32(S::load_i8(tile.add(32 + LANES * k)));
-                sink.put(k, S::mul(d, q));
-            }
+            for_32!(K => {
+                let q = S::to_f32(S::load_i8(tile.add(32 + LANES * K)));
+                sink.put(K, S::mul(d, q));
+            });
         }
     }
 }
@@ -159,11 +170,11 @@ impl Unpack for Q8 {
 #[inline(always)]
 unsafe fn nibbles<S: Simd, K: Sink<S>>(words: *const u8, d: S::F, m: S::F, sink: &mut K) {
     unsafe {
-        for k in 0..32 {
-            let word = S::load_u32(words.add((k % 16) / 4 * 64));
-            let shift = (k % 4 * 8 + k / 16 * 4) as u32;
-            sink.put(k, S::fma(S::nibble(S::shr(word, shift)), d, m));
-        }
+        for_32!(K => {
+            let word = S::load_u32(words.add((K % 16) / 4 * 64));
+            let shift = (K % 4 * 8 + K / 16 * 4) as u32;
+            sink.put(K, S::fma(S::nibble(S::shr(word, shift)), d, m));
+        });
     }
 }
 
@@ -192,12 +203,12 @@ impl Unpack for Q41 {
 unsafe fn fives<S: Simd, K: Sink<S>>(high: *const u8, words: *const u8, d: S::F, m: S::F, sink: &mut K) {
     unsafe {
         let high = S::load_u32(high);
-        for k in 0..32 {
-            let word = S::load_u32(words.add((k % 16) / 4 * 64));
-            let low = S::and(S::shr(word, (k % 4 * 8 + k / 16 * 4) as u32), S::splat_i(15));
-            let fifth = S::shl(S::and(S::shr(high, k as u32), S::splat_i(1)), 4);
-            sink.put(k, S::fma(S::to_f32(S::or(low, fifth)), d, m));
-        }
+        for_32!(K => {
+            let word = S::load_u32(words.add((K % 16) / 4 * 64));
+            let low = S::and(S::shr(word, (K % 4 * 8 + K / 16 * 4) as u32), S::splat_i(15));
+            let fifth = S::shl(S::and(S::shr(high, K as u32), S::splat_i(1)), 4);
+            sink.put(K, S::fma(S::to_f32(S::or(low, fifth)), d, m));
+        });
     }
 }
 
