@@ -3,6 +3,27 @@
 //! A format is a file; this one is their table. A row of a matrix is a sequence of blocks of
 //! `block_len` weights in `block_bytes` bytes. `dequantize` is the reference meaning of a block, plain
 //! and slow; the backends have fast twins, tested against it.
+//!
+//! The one surprise: a format says nothing of NaN or infinite scales. They give what IEEE arithmetic gives, the
+//! reference in Python likewise; whoever loads weights looks for numbers that are none.
+
+mod f8_e4m3;
+mod float;
+mod q2_k;
+mod q3_k;
+mod q4_0;
+mod q4_1;
+mod q4_k;
+mod q5_0;
+mod q5_1;
+mod q5_k;
+mod q6_k;
+mod q8_0;
+
+#[cfg(test)]
+mod tests;
+
+use crate::error::{Error, Result};
 
 /// How the numbers of a tensor are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -79,7 +100,56 @@ impl Format {
 
     /// Bytes of `len` consecutive weights; `None` when they do not fill whole blocks or overflow.
     pub fn bytes_of(self, len: usize) -> Option<usize> {
-        (len % self.block_len() == 0).then_some(len / self.block_len())?.checked_mul(self.block_bytes())
+        len.is_multiple_of(self.block_len()).then_some(len / self.block_len())?.checked_mul(self.block_bytes())
+    }
+
+    /// What stored bytes mean: as many weights as `out` is long. The scales of F8_E4M3 are not in these bytes.
+    ///
+    /// ```
+    /// # use viva_tensor_engine::quant::Format;
+    /// let mut weights = [0.0; 2];
+    /// Format::F8E4m3.dequantize(&[0x38, 0xb4], &mut weights)?;
+    /// assert_eq!(weights, [1.0, -0.75]);
+    /// # Ok::<(), viva_tensor_engine::error::Error>(())
+    /// ```
+    /// Errors: `Malformed` when `bytes` is not what `out.len()` weights take.
+    pub fn dequantize(self, bytes: &[u8], out: &mut [f32]) -> Result<()> {
+        if self.bytes_of(out.len()) != Some(bytes.len()) {
+            let wanted = match self.bytes_of(out.len()) {
+                Some(wanted) => format!("{wanted} bytes for {} weights", out.len()),
+                None => format!("whole blocks of {} weights", self.block_len()),
+            };
+            let found = format!("{} bytes, {} weights", bytes.len(), out.len());
+            return Err(Error::malformed(format!("{self} weights"), wanted, found));
+        }
+        match self {
+            Format::F32 => each(bytes, out, float::f32),
+            Format::F16 => each(bytes, out, float::f16),
+            Format::Bf16 => each(bytes, out, float::bf16),
+            Format::F8E4m3 => each(bytes, out, f8_e4m3::dequantize),
+            Format::Q8_0 => each(bytes, out, q8_0::dequantize),
+            Format::Q4_0 => each(bytes, out, q4_0::dequantize),
+            Format::Q4_1 => each(bytes, out, q4_1::dequantize),
+            Format::Q5_0 => each(bytes, out, q5_0::dequantize),
+            Format::Q5_1 => each(bytes, out, q5_1::dequantize),
+            Format::Q2K => each(bytes, out, q2_k::dequantize),
+            Format::Q3K => each(bytes, out, q3_k::dequantize),
+            Format::Q4K => each(bytes, out, q4_k::dequantize),
+            Format::Q5K => each(bytes, out, q5_k::dequantize),
+            Format::Q6K => each(bytes, out, q6_k::dequantize),
+        }
+        Ok(())
+    }
+}
+
+/// Applies a format's meaning of one block to all of them.
+fn each<const BYTES: usize, const LEN: usize>(
+    bytes: &[u8],
+    out: &mut [f32],
+    block: impl Fn(&[u8; BYTES], &mut [f32; LEN]),
+) {
+    for (stored, weights) in bytes.as_chunks().0.iter().zip(out.as_chunks_mut().0) {
+        block(stored, weights);
     }
 }
 

@@ -1,0 +1,71 @@
+//! Every format against what the Python packages gguf and torch read from the same blocks, bit for bit
+//! (tools/make_quant_fixtures.py).
+
+use super::Format;
+use crate::error::Error;
+
+/// The blocks of a format's fixture, and what they mean.
+fn fixture(format: Format) -> (Vec<u8>, Vec<f32>) {
+    let name = format.name().to_lowercase();
+    let path = format!("{}/../../test/fixtures/quant/{name}.bin", env!("CARGO_MANIFEST_DIR"));
+    let content = std::fs::read(path).unwrap();
+    let (count, rest) = content.split_first_chunk::<4>().unwrap();
+    let count = u32::from_le_bytes(*count) as usize;
+    let (blocks, numbers) = rest.split_at(count * format.block_bytes());
+    let numbers: Vec<f32> = numbers.as_chunks::<4>().0.iter().map(|number| f32::from_le_bytes(*number)).collect();
+    assert_eq!(numbers.len(), count * format.block_len(), "{format}");
+    (blocks.to_vec(), numbers)
+}
+
+#[test]
+fn blocks_mean_what_the_reference_says() {
+    for format in Format::ALL {
+        let (blocks, expected) = fixture(format);
+        let mut found = vec![f32::MIN; expected.len()];
+        format.dequantize(&blocks, &mut found).unwrap();
+        for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
+            let same = found.to_bits() == expected.to_bits() || (found.is_nan() && expected.is_nan());
+            assert!(same, "{format}, weight {i}: {found:e} for {expected:e}");
+        }
+    }
+}
+
+#[test]
+fn fixtures_have_the_hard_numbers() {
+    for format in Format::ALL {
+        let (_, numbers) = fixture(format);
+        assert!(numbers.iter().any(|number| number.is_nan()), "{format}: NaN");
+        assert!(numbers.iter().any(|number| *number == 0.0 && number.is_sign_negative()), "{format}: -0");
+        if format != Format::F8E4m3 {
+            assert!(numbers.iter().any(|number| number.is_infinite()), "{format}: infinity");
+        }
+        assert!(numbers.iter().filter(|number| number.is_finite() && **number != 0.0).count() > 80, "{format}");
+    }
+}
+
+#[test]
+fn bytes_and_weights_must_fit() {
+    for format in Format::ALL {
+        let (len, bytes) = (format.block_len(), format.block_bytes());
+        let at = format!("{format} weights");
+        assert_eq!(
+            format.dequantize(&vec![0; 2 * bytes + 1], &mut vec![0.0; 2 * len]),
+            Err(Error::malformed(
+                &at,
+                format!("{} bytes for {} weights", 2 * bytes, 2 * len),
+                format!("{} bytes, {} weights", 2 * bytes + 1, 2 * len)
+            ))
+        );
+        assert_eq!(format.dequantize(&[], &mut []), Ok(()));
+        if len > 1 {
+            assert_eq!(
+                format.dequantize(&vec![0; bytes], &mut vec![0.0; len - 1]),
+                Err(Error::malformed(
+                    &at,
+                    format!("whole blocks of {len} weights"),
+                    format!("{bytes} bytes, {} weights", len - 1)
+                ))
+            );
+        }
+    }
+}
