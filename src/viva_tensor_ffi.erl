@@ -1,7 +1,7 @@
 %% The few OTP calls that Gleam cannot express: exceptions, the terminal, numbers in text, JSON.
 -module(viva_tensor_ffi).
 
--export([finally/2, split_once/2]).
+-export([finally/2, split_once/2, graphemes/1]).
 -export([arguments/0, set_up_terminal/0, write/1, write_error/1, read_line/1, halt/1, read_file/1]).
 -export([parse_int/1, parse_float/1, short_float/1, fixed_float/2, monotonic_seconds/0]).
 -export([json_encode/1, json_decode/1]).
@@ -19,6 +19,9 @@ split_once(Text, Separator) ->
         [Before, After] -> {ok, {Before, After}};
         [_] -> {error, nil}
     end.
+
+graphemes(Text) ->
+    [unicode:characters_to_binary([Grapheme]) || Grapheme <- string:to_graphemes(Text)].
 
 %% The command line's arguments as UTF-8, under any locale.
 arguments() ->

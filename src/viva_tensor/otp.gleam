@@ -94,6 +94,13 @@ pub fn fold(
   }
 }
 
+@external(erlang, "lists", "filter")
+fn lists_filter(function: fn(a) -> Bool, list: List(a)) -> List(a)
+
+pub fn filter(list: List(a), keep function: fn(a) -> Bool) -> List(a) {
+  lists_filter(function, list)
+}
+
 /// The first value under a key.
 pub fn find(list: List(#(key, value)), key: key) -> Result(value, Nil) {
   case list {
@@ -157,6 +164,10 @@ pub fn split_once(
   text: String,
   at separator: String,
 ) -> Result(#(String, String), Nil)
+
+/// What a reader sees as characters.
+@external(erlang, "viva_tensor_ffi", "graphemes")
+pub fn graphemes(text: String) -> List(String)
 
 @external(erlang, "string", "pad")
 fn string_pad(text: String, width: Int) -> List(String)

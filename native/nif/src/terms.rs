@@ -67,7 +67,8 @@ fn record<'a, const N: usize>(term: Term<'a>, tag: Atom, name: &str) -> Result<[
 }
 
 fn list<'a>(term: Term<'a>, option: &str) -> Result<Vec<Term<'a>>> {
-    term.decode().map_err(|_| invalid(option, "a list", term))
+    // The length first: the iterator panics at an improper tail.
+    term.list_length().and_then(|_| term.decode()).map_err(|_| invalid(option, "a list", term))
 }
 
 fn float(term: Term, option: &str) -> Result<f32> {
