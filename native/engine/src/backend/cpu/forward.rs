@@ -435,7 +435,7 @@ impl<'a> Pass<'a> {
 
     /// Tiles handed out at a time: enough for the register blocks, few enough to end together.
     fn grain(&self, tiles: usize, member: &Member) -> usize {
-        (tiles / (member.size * 6)).next_multiple_of(4).max(4)
+        (tiles / (member.size * 2)).next_multiple_of(4).max(4)
     }
 
     fn product(&self, member: &Member, matrix: &Matrix, tiles: Range<usize>, input: Plane, output: Plane) {

@@ -227,6 +227,9 @@ unsafe fn walk<S: Simd, U: Unpack, K: Sink<S>, const N: usize>(
             while k < end {
                 for i in 0..N {
                     at(&mut sinks[i], k);
+                    for line in 0..bytes.div_ceil(64) {
+                        S::prefetch(tiles[i].wrapping_add(PREFETCH_BYTES + line * 64));
+                    }
                     U::unpack::<S, K>(tiles[i], scales[i], &mut sinks[i]);
                     tiles[i] = tiles[i].wrapping_add(bytes);
                 }
@@ -251,6 +254,9 @@ impl<S: Simd> Sink<S> for Dot<S> {
         unsafe { self.sum = S::fma(weights, S::splat(*self.at.add(k)), self.sum) }
     }
 }
+
+/// How far ahead of its use a tile is fetched.
+const PREFETCH_BYTES: usize = 2048;
 
 /// Tiles whose chains run side by side, so that one's latency hides behind the others.
 const SIDE_BY_SIDE: usize = 4;

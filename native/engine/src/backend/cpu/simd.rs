@@ -81,6 +81,10 @@ pub trait Simd: Copy + 'static {
     /// a * b + c
     unsafe fn fma(a: Self::F, b: Self::F, c: Self::F) -> Self::F;
 
+    /// Asks for a cache line; any address will do.
+    #[inline(always)]
+    fn prefetch(_: *const u8) {}
+
     unsafe fn splat_i(x: i32) -> Self::I;
     unsafe fn load_u8(from: *const u8) -> Self::I;
     unsafe fn load_i8(from: *const u8) -> Self::I;
@@ -187,6 +191,7 @@ mod x86 {
         #[inline(always)] unsafe fn max(a: __m512, b: __m512) -> __m512 { unsafe { _mm512_max_ps(a, b) } }
         #[inline(always)] unsafe fn min(a: __m512, b: __m512) -> __m512 { unsafe { _mm512_min_ps(a, b) } }
         #[inline(always)] unsafe fn fma(a: __m512, b: __m512, c: __m512) -> __m512 { unsafe { _mm512_fmadd_ps(a, b, c) } }
+        #[inline(always)] fn prefetch(at: *const u8) { unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) } }
         #[inline(always)] unsafe fn splat_i(x: i32) -> __m512i { unsafe { _mm512_set1_epi32(x) } }
         #[inline(always)] unsafe fn load_u8(from: *const u8) -> __m512i { unsafe { _mm512_cvtepu8_epi32(_mm_loadu_si128(from.cast())) } }
         #[inline(always)] unsafe fn load_i8(from: *const u8) -> __m512i { unsafe { _mm512_cvtepi8_epi32(_mm_loadu_si128(from.cast())) } }
@@ -239,6 +244,7 @@ mod x86 {
         #[inline(always)] unsafe fn max(a: Self::F, b: Self::F) -> Self::F { unsafe { Pair(each!(_mm256_max_ps(a, b))) } }
         #[inline(always)] unsafe fn min(a: Self::F, b: Self::F) -> Self::F { unsafe { Pair(each!(_mm256_min_ps(a, b))) } }
         #[inline(always)] unsafe fn fma(a: Self::F, b: Self::F, c: Self::F) -> Self::F { unsafe { Pair(each!(_mm256_fmadd_ps(a, b, c))) } }
+        #[inline(always)] fn prefetch(at: *const u8) { unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) } }
         #[inline(always)] unsafe fn splat_i(x: i32) -> Self::I { unsafe { Pair([_mm256_set1_epi32(x); 2]) } }
         #[inline(always)] unsafe fn load_u8(from: *const u8) -> Self::I { unsafe { Pair([_mm256_cvtepu8_epi32(_mm_loadl_epi64(from.cast())), _mm256_cvtepu8_epi32(_mm_loadl_epi64(from.add(8).cast()))]) } }
         #[inline(always)] unsafe fn load_i8(from: *const u8) -> Self::I { unsafe { Pair([_mm256_cvtepi8_epi32(_mm_loadl_epi64(from.cast())), _mm256_cvtepi8_epi32(_mm_loadl_epi64(from.add(8).cast()))]) } }

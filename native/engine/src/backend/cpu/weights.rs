@@ -232,10 +232,8 @@ pub fn read_floats(checkpoint: &Checkpoint, name: &str) -> Result<Vec<f32>> {
     bytes.try_reserve_exact(wanted).map_err(short)?;
     bytes.resize(wanted, 0);
     checkpoint.read(tensor, 0..tensor.bytes, &mut bytes)?;
-    let mut floats = vec![0.0_f32; tensor.shape.iter().product()];
-    let mut matrix = Matrix::new(tensor.format, 1, floats.len())?;
-    matrix.set_row(0, &bytes);
-    matrix.row(super::simd::Level::detect(), 0, &mut floats);
+    let mut floats = vec![0.0_f32; tensor.weights()];
+    tensor.format.dequantize(&bytes, &mut floats)?;
     match floats.iter().position(|value| !value.is_finite()) {
         Some(index) => Err(Error::malformed(name, "finite weights", format!("{} at {index}", floats[index]))),
         None => Ok(floats),
