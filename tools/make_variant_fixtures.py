@@ -168,7 +168,7 @@ def to_gguf(source, target, kind, llama_cpp):
     vocabulary = {f"<{i}>": i for i in range(VOCAB)}
     (source / "tokenizer.json").write_text(json.dumps({"model": {"vocab": vocabulary}, "added_tokens": []}))
     with torch.inference_mode():
-        converter(source, stored_as, target / "model.gguf", fuse_qkv=kind == "fused").write()
+        converter(source, stored_as, target / "model.gguf", model_name=target.name, fuse_qkv=kind == "fused").write()
     converter.set_vocab = kept
 
 
