@@ -108,6 +108,15 @@ fn every_tiny_checkpoint_equals_its_golden_logits_and_greedy_ids() {
     }
 }
 
+/// What the tiny checkpoints leave alone: biases, windows, ropes, FP8 scales, and GGUF as llama.cpp's converter writes it.
+#[test]
+fn every_variant_equals_its_golden_logits_and_greedy_ids() {
+    let folders = folders(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../test/fixtures/variants"));
+    assert_eq!(folders.len(), 23);
+    let wrong: Vec<_> = folders.iter().flat_map(|folder| check(folder, Level::detect(), 2)).collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 #[test]
 fn further_checkpoints_equal_their_goldens() {
     let Some(root) = std::env::var_os("VIVA_TENSOR_GOLDEN") else { return };

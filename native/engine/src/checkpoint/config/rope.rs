@@ -181,7 +181,7 @@ impl RopeConfig {
             return wrong("width", &format!("even, 2 to the head's {head_dim}"), self.rotary.to_string());
         }
         let positive = |name: &str, value: f64| {
-            if value > 0.0 && value <= 1e15 { Ok(()) } else { wrong(name, "above 0, at most 1e15", value.to_string()) }
+            if (1e-9..=1e15).contains(&value) { Ok(()) } else { wrong(name, "1e-9 to 1e15", value.to_string()) }
         };
         positive("theta", self.theta)?;
         let factors = |name: &str, list: &[f32]| {

@@ -185,7 +185,7 @@ fn ropes_that_cannot_be_are_refused() {
     assert_eq!(with(json!({"type": "linear"})), Error::malformed("config.json: factor", need, "nothing"));
     assert_eq!(
         with(json!({"type": "linear", "factor": 0})),
-        Error::malformed("config.json: rope factor", "above 0, at most 1e15", "0")
+        Error::malformed("config.json: rope factor", "1e-9 to 1e15", "0")
     );
     assert_eq!(
         with(json!({"type": "longrope", "short_factor": [1.0, 2.0], "long_factor": [1.0, 2.0]})),
@@ -193,7 +193,7 @@ fn ropes_that_cannot_be_are_refused() {
     );
     assert_eq!(
         with(json!({"rope_type": "llama3", "factor": 8, "low_freq_factor": 4, "high_freq_factor": 4})),
-        Error::malformed("config.json: rope high_freq_factor - low_freq_factor", "above 0, at most 1e15", "0")
+        Error::malformed("config.json: rope high_freq_factor - low_freq_factor", "1e-9 to 1e15", "0")
     );
     assert_eq!(
         with(json!({"full_attention": {"rope_type": "default"}})),
