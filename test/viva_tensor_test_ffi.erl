@@ -13,7 +13,7 @@ run() ->
     Sources = filelib:wildcard("test/**/*_test.gleam"),
     {Native, Plain} = lists:partition(fun(Source) -> lists:prefix("test/native/", Source) end, Sources),
     Tests = [module_tests(Source) || Source <- Plain ++ native_sources(Native)],
-    Result = eunit:test(Tests, []),
+    Result = eunit:test(Tests, [verbose]),
     _ = file:del_dir_r(root()),
     case Result of
         ok -> halt(0);
@@ -125,6 +125,7 @@ garbage_requests(Model) ->
     Good = {request, 1, 0.0, top_k_infinity, 1.0, 0.0, 1.0, 0, [], true, none},
     [
         answer({Field, Term}, fun() ->
+            _ = viva_tensor_nif:cancel(Session),
             viva_tensor_nif:submit(Session, {text, <<"Hello">>}, setelement(Field, Good, Term))
         end)
      || Field <- lists:seq(1, tuple_size(Good)), Term <- garbage()

@@ -112,8 +112,9 @@ pub fn no_chat_template_test() {
   assert !info.has_chat_template
   let request = t.request(support.greedy(4))
   let messages = [t.user("Hi")]
-  let assert Error(t.Unsupported(..)) = t.chat(model, messages, request)
-  let assert Error(t.Unsupported(..)) =
+  let assert Error(t.NotFound(path: "chat template", ..)) =
+    t.chat(model, messages, request)
+  let assert Error(t.NotFound(path: "chat template", ..)) =
     t.render(model, messages, t.WithGenerationPrompt)
 }
 
