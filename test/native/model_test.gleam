@@ -17,19 +17,6 @@ pub fn info_test() {
   assert info.weight_bytes > 0
 }
 
-pub fn progress_test() {
-  let me = support.self()
-  let options =
-    t.load_opts()
-    |> t.on_progress(fn(progress) {
-      assert progress.done_bytes <= progress.total_bytes
-      support.notify(me, "progress")
-      t.Continue
-    })
-  let assert Ok(_) = t.load_model_with(support.folder <> "llama", options)
-  support.received()
-}
-
 pub fn context_test() {
   let options = t.load_opts() |> t.context(64) |> t.weights(t.Keep)
   let assert Ok(model) = t.load_model_with(support.folder <> "llama", options)
