@@ -284,7 +284,7 @@ pub type TopK {
 /// ```
 pub type GenerateOpts {
   GenerateOpts(
-    /// The longest answer, in tokens; at least 1.
+    /// The longest answer, in tokens; at least 0.
     max_new_tokens: Int,
     /// 0.0 takes the most probable token each time; the higher, the wilder.
     temperature: Float,
@@ -580,7 +580,7 @@ pub fn assistant(content: String) -> Message {
 /// Answers messages, through the checkpoint's own chat template. The content
 /// of a message never is a special token, whatever its text.
 ///
-/// Errors: those of `generate`, `Unsupported` when the checkpoint has no chat
+/// Errors: those of `generate`, `NotFound` when the checkpoint has no chat
 /// template, and `Template` when its template refuses these messages.
 ///
 /// ```gleam
@@ -622,8 +622,7 @@ pub type GenerationPrompt {
 
 /// The text that the chat template makes of messages.
 ///
-/// Errors: `Unsupported` when the checkpoint has no chat template, and
-/// `Template` when its template refuses these messages.
+/// Errors: `NotFound` when the checkpoint has no chat template, and `Template` when its template refuses these messages.
 ///
 /// ```gleam
 /// t.render(model, [t.user("Hi")], t.WithGenerationPrompt)
@@ -767,9 +766,10 @@ pub fn tokenize(
   |> public_result
 }
 
-/// The text of token ids. `WithoutSpecialTokens` leaves those out.
+/// The text of token ids. `WithoutSpecialTokens` leaves those out; an id that
+/// the vocabulary does not have has no text.
 ///
-/// Errors: `InvalidOption` for an id that the vocabulary does not have.
+/// Errors: `InvalidOption` for a negative id.
 ///
 /// ```gleam
 /// t.detokenize(model, [1, 15043], t.WithoutSpecialTokens)

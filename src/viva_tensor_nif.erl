@@ -17,16 +17,16 @@
 -define(REASON, {?MODULE, reason}).
 
 on_load() ->
-    case erlang:load_nif(filename:join(priv(), "viva_tensor_nif"), 0) of
-        ok ->
+    case {erlang:load_nif(filename:join(priv(), "viva_tensor_nif"), 0), erlang:module_loaded(?MODULE)} of
+        {ok, _} ->
             persistent_term:erase(?REASON),
             ok;
-        {error, {load_failed, Text}} ->
+        %% A hot reload: to accept it would replace the code that runs by the bodies below.
+        {{error, _} = Error, true} ->
+            Error;
+        {{error, {_, Text}}, false} ->
             persistent_term:put(?REASON, unicode:characters_to_binary(Text)),
-            ok;
-        %% A hot reload, for one: to accept it would replace the live library by the bodies below.
-        {error, _} = Error ->
-            Error
+            ok
     end.
 
 %% An application that is only on the code path has no lib dir: then priv lies beside ebin.

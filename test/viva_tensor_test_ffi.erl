@@ -3,6 +3,7 @@
 
 -export([run/0]).
 -export([spawned/1, kill/1, notify/2, await/1, received/0, await_process/1, raises/1, milliseconds/0, sleep/1]).
+-export([large_model/0, killed_while_loading/1, killed_while_reading/2]).
 -export([garbage_answers/0, garbage_requests/1]).
 -export([command_line/3, without_library/1, library_loaded/0]).
 -export([write_file/2, remove_file/1, prefix/2, make_folder/0, copy_folder/1, not_utf8/0]).
@@ -125,6 +126,7 @@ garbage_requests(Model) ->
     Good = {request, 1, 0.0, top_k_infinity, 1.0, 0.0, 1.0, 0, [], true, none},
     [
         answer({Field, Term}, fun() ->
+            _ = viva_tensor_nif:cancel(Session),
             viva_tensor_nif:submit(Session, {text, <<"Hello">>}, setelement(Field, Good, Term))
         end)
      || Field <- lists:seq(1, tuple_size(Good)), Term <- garbage()
@@ -146,6 +148,102 @@ answer(Called, Call) ->
     {text(Called), Kind}.
 
 text(Term) -> unicode:characters_to_binary(io_lib:format("~0tp", [Term])).
+
+%% A model that is worth interrupting.
+
+%% A llama of 61 M parameters, all of them zero; the file is sparse.
+large_model() ->
+    Folder = make_folder(),
+    [
+        {ok, _} = file:copy(filename:join("test/fixtures/tiny/llama", Name), filename:join(Folder, Name))
+     || Name <- ["tokenizer.json", "tokenizer_config.json"]
+    ],
+    {D, F, KV, V} = {1024, 4096, 256, 512},
+    Config = #{
+        architectures => [<<"LlamaForCausalLM">>],
+        model_type => <<"llama">>,
+        hidden_size => D,
+        intermediate_size => F,
+        num_hidden_layers => 4,
+        num_attention_heads => 16,
+        num_key_value_heads => 4,
+        max_position_embeddings => 4096,
+        rms_norm_eps => 1.0e-5,
+        rope_theta => 10000.0,
+        vocab_size => V,
+        eos_token_id => 1,
+        tie_word_embeddings => true,
+        dtype => <<"float16">>
+    },
+    ok = file:write_file(filename:join(Folder, "config.json"), json:encode(Config)),
+    Layer = [
+        {"input_layernorm", [D]},
+        {"post_attention_layernorm", [D]},
+        {"self_attn.q_proj", [D, D]},
+        {"self_attn.k_proj", [KV, D]},
+        {"self_attn.v_proj", [KV, D]},
+        {"self_attn.o_proj", [D, D]},
+        {"mlp.gate_proj", [F, D]},
+        {"mlp.up_proj", [F, D]},
+        {"mlp.down_proj", [D, F]}
+    ],
+    Layers = [{io_lib:format("layers.~b.~ts", [L, Name]), Shape} || L <- lists:seq(0, 3), {Name, Shape} <- Layer],
+    Shapes = [{"embed_tokens", [V, D]}, {"norm", [D]} | Layers],
+    {Tensors, Size} = lists:mapfoldl(fun tensor/2, 0, Shapes),
+    Header = iolist_to_binary(json:encode(maps:from_list(Tensors))),
+    {ok, File} = file:open(filename:join(Folder, "model.safetensors"), [write, raw, binary]),
+    ok = file:write(File, [<<(byte_size(Header)):64/little>>, Header]),
+    {ok, _} = file:position(File, 8 + byte_size(Header) + Size),
+    ok = file:truncate(File),
+    ok = file:close(File),
+    Folder.
+
+tensor({Name, Shape}, Start) ->
+    End = Start + 2 * lists:foldl(fun erlang:'*'/2, 1, Shape),
+    Key = unicode:characters_to_binary(["model.", Name, ".weight"]),
+    {{Key, #{dtype => <<"F16">>, shape => Shape, data_offsets => [Start, End]}}, End}.
+
+%% Milliseconds from the kill of a process that loads until nobody works on that load any more.
+killed_while_loading(Path) ->
+    {ok, Loader} = viva_tensor_nif:load_open(Path, {load_options, auto, none, none}),
+    Step = fun() -> viva_tensor_nif:load_step(Loader) end,
+    killed(Step, Step, Step).
+
+%% The same for a process that reads a long prompt.
+killed_while_reading(Model, Ids) ->
+    Request = {request, 1, 0.0, top_k_infinity, 1.0, 0.0, 1.0, 0, [], false, none},
+    {ok, Session} = viva_tensor_nif:open(Model),
+    Submit = fun() -> viva_tensor_nif:submit(Session, {tokens, Ids}, Request) end,
+    killed(Submit, fun() -> viva_tensor_nif:step([Session]) end, fun() -> viva_tensor_nif:close(Session) end).
+
+killed(Begin, Step, Try) ->
+    Test = self(),
+    Worker = spawn(fun() ->
+        {ok, _} = Begin(),
+        Test ! begun,
+        repeat(Step)
+    end),
+    receive
+        begun -> timer:sleep(7)
+    end,
+    {error, busy} = Try(),
+    exit(Worker, kill),
+    await_free(Try, erlang:monotonic_time(millisecond)).
+
+repeat(Work) ->
+    Work(),
+    repeat(Work).
+
+%% The try that gets through does work of its own, which does not count.
+await_free(Try, Start) ->
+    Waited = erlang:monotonic_time(millisecond) - Start,
+    case Try() of
+        {error, busy} ->
+            timer:sleep(1),
+            await_free(Try, Start);
+        _ ->
+            Waited
+    end.
 
 %% Subprocesses: {output, Status, StandardOutput, StandardError}.
 

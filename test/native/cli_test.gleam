@@ -201,7 +201,7 @@ pub fn errors_have_status_1_test() {
   let wrong = [
     ["generate", "no/such/model", "Hello"],
     ["generate", llama, "Hello", "--temperature", "-1"],
-    ["generate", llama, "Hello", "--max-new-tokens", "0"],
+    ["generate", llama, "Hello", "--max-new-tokens", "-1"],
     ["generate", llama, "Hello", "--device", "beam"],
     ["render", llama, "no JSON"],
     ["render", llama, "[{\"role\":\"user\"}]"],

@@ -17,19 +17,6 @@ pub fn info_test() {
   assert info.weight_bytes > 0
 }
 
-pub fn progress_test() {
-  let me = support.self()
-  let options =
-    t.load_opts()
-    |> t.on_progress(fn(progress) {
-      assert progress.done_bytes <= progress.total_bytes
-      support.notify(me, "progress")
-      t.Continue
-    })
-  let assert Ok(_) = t.load_model_with(support.folder <> "llama", options)
-  support.received()
-}
-
 pub fn context_test() {
   let options = t.load_opts() |> t.context(64) |> t.weights(t.Keep)
   let assert Ok(model) = t.load_model_with(support.folder <> "llama", options)
@@ -112,8 +99,9 @@ pub fn no_chat_template_test() {
   assert !info.has_chat_template
   let request = t.request(support.greedy(4))
   let messages = [t.user("Hi")]
-  let assert Error(t.Unsupported(..)) = t.chat(model, messages, request)
-  let assert Error(t.Unsupported(..)) =
+  let assert Error(t.NotFound(path: "chat template", ..)) =
+    t.chat(model, messages, request)
+  let assert Error(t.NotFound(path: "chat template", ..)) =
     t.render(model, messages, t.WithGenerationPrompt)
 }
 
