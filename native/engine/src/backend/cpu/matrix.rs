@@ -258,8 +258,11 @@ impl<S: Simd> Sink<S> for Dot<S> {
 /// How far ahead of its use a tile is fetched.
 const PREFETCH_BYTES: usize = 2048;
 
-/// Tiles whose chains run side by side, so that one's latency hides behind the others.
-const SIDE_BY_SIDE: usize = 4;
+/// Tiles whose chains run side by side, so that one's latency hides behind the others; fewer where a block is long,
+/// or the code would outgrow the instruction cache.
+const fn side_by_side(format: Format) -> usize {
+    if format.block_len() == 256 { 2 } else { 4 }
+}
 
 unsafe fn dot(level: Level, matrix: &Matrix, tiles: Range<usize>, input: Rows, output: RowsMut) {
     #[inline(always)]
@@ -283,9 +286,13 @@ unsafe fn dot(level: Level, matrix: &Matrix, tiles: Range<usize>, input: Rows, o
         // SAFETY: as `Matrix::multiply`.
         unsafe {
             let mut tile = tiles.start;
-            while tile + SIDE_BY_SIDE <= tiles.end {
-                group::<S, U, SIDE_BY_SIDE>(matrix, tile, x, out);
-                tile += SIDE_BY_SIDE;
+            let step = const { side_by_side(U::FORMAT) };
+            while tile + step <= tiles.end {
+                match step {
+                    4 => group::<S, U, 4>(matrix, tile, x, out),
+                    _ => group::<S, U, 2>(matrix, tile, x, out),
+                }
+                tile += step;
             }
             for tile in tile..tiles.end {
                 group::<S, U, 1>(matrix, tile, x, out);

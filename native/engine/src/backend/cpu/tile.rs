@@ -69,6 +69,7 @@ macro_rules! for_32 {
         $( { const $k: usize = $n; $body } )*
     };
 }
+pub(super) use for_32;
 
 /// Takes sixteen weights at a time, for k = 0, 1, 2, … of a block.
 pub trait Sink<S: Simd> {
