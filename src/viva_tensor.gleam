@@ -103,7 +103,10 @@ pub fn load_model(path: String) -> Result(Model, Error) {
 /// let options = t.load_opts() |> t.device(t.Cpu) |> t.context(4096)
 /// let assert Ok(model) = t.load_model_with("path/to/model", options)
 /// ```
-pub fn load_model_with(path: String, options: LoadOpts) -> Result(Model, Error) {
+pub fn load_model_with(
+  path: String,
+  options: LoadOpts,
+) -> Result(Model, Error) {
   use device <- otp.try(native_device(options.device))
   // The one format so far, and what the library does by itself.
   let Keep = options.weights
@@ -839,8 +842,7 @@ pub type Error {
 /// ```
 pub fn describe_error(error: Error) -> String {
   case error {
-    NotFound(path:, expected:) ->
-      path <> ": not found; expected " <> expected
+    NotFound(path:, expected:) -> path <> ": not found; expected " <> expected
     Unreadable(path:, reason:) -> path <> ": cannot be read: " <> reason
     Malformed(at:, expected:, found:) ->
       at <> ": expected " <> expected <> ", found " <> found
@@ -964,8 +966,7 @@ fn public_error(error: error.Error) -> Error {
   case error {
     error.NotFound(path:, expected:) -> NotFound(path:, expected:)
     error.Unreadable(path:, reason:) -> Unreadable(path:, reason:)
-    error.Malformed(at:, expected:, found:) ->
-      Malformed(at:, expected:, found:)
+    error.Malformed(at:, expected:, found:) -> Malformed(at:, expected:, found:)
     error.Unsupported(at:, expected:, found:) ->
       Unsupported(at:, expected:, found:)
     error.InvalidOption(option:, expected:, found:) ->
