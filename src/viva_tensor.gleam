@@ -103,7 +103,10 @@ pub fn load_model(path: String) -> Result(Model, Error) {
 /// let options = t.load_opts() |> t.device(t.Cpu) |> t.context(4096)
 /// let assert Ok(model) = t.load_model_with("path/to/model", options)
 /// ```
-pub fn load_model_with(path: String, options: LoadOpts) -> Result(Model, Error) {
+pub fn load_model_with(
+  path: String,
+  options: LoadOpts,
+) -> Result(Model, Error) {
   use device <- otp.try(native_device(options.device))
   // The one format so far, and what the library does by itself.
   let Keep = options.weights
@@ -286,7 +289,8 @@ pub type GenerateOpts {
   GenerateOpts(
     /// The longest answer, in tokens; at least 0.
     max_new_tokens: Int,
-    /// 0.0 takes the most probable token each time; the higher, the wilder.
+    /// 0.0 takes the most probable token each time; the higher, the wilder, up
+    /// to 100.0.
     temperature: Float,
     /// Draw from the k most probable tokens.
     top_k: TopK,
@@ -357,7 +361,7 @@ pub fn stop_at(request: Request, texts: List(String)) -> Request {
 }
 
 /// Leaves out tokens less probable than this share of the most probable one;
-/// from 0.0, which leaves out none, to 1.0.
+/// from 0.0, which leaves out none, to below 1.0.
 ///
 /// ```gleam
 /// t.request(options) |> t.min_p(0.05)
@@ -366,7 +370,8 @@ pub fn min_p(request: Request, share: Float) -> Request {
   Request(native.Request(..request.native, min_p: share))
 }
 
-/// Makes tokens that were already there less probable; 1.0 is no change.
+/// Makes tokens that were already there less probable; 1.0 is no change. Above
+/// 0.0 and at most 100.0.
 ///
 /// ```gleam
 /// t.request(options) |> t.repetition_penalty(1.1)
@@ -376,7 +381,7 @@ pub fn repetition_penalty(request: Request, penalty: Float) -> Request {
 }
 
 /// Asks for the log probability of each token and of the `top` most probable
-/// ones in its place.
+/// ones in its place, 100 at most.
 ///
 /// ```gleam
 /// t.request(options) |> t.logprobs(5)
@@ -420,12 +425,14 @@ pub type Generation {
   )
 }
 
-/// What an answer took.
+/// What an answer took, in seconds of work.
 pub type Timings {
   Timings(
     /// Prompt tokens that were read, without those a session knew.
     prefill_tokens: Int,
+    /// Until the first new token.
     prefill_seconds: Float,
+    /// New tokens after the first.
     decode_tokens: Int,
     decode_seconds: Float,
   )
@@ -622,7 +629,8 @@ pub type GenerationPrompt {
 
 /// The text that the chat template makes of messages.
 ///
-/// Errors: `NotFound` when the checkpoint has no chat template, and `Template` when its template refuses these messages.
+/// Errors: `NotFound` when the checkpoint has no chat template, and `Template`
+/// when its template refuses these messages.
 ///
 /// ```gleam
 /// t.render(model, [t.user("Hi")], t.WithGenerationPrompt)
@@ -839,8 +847,7 @@ pub type Error {
 /// ```
 pub fn describe_error(error: Error) -> String {
   case error {
-    NotFound(path:, expected:) ->
-      path <> ": not found; expected " <> expected
+    NotFound(path:, expected:) -> path <> ": not found; expected " <> expected
     Unreadable(path:, reason:) -> path <> ": cannot be read: " <> reason
     Malformed(at:, expected:, found:) ->
       at <> ": expected " <> expected <> ", found " <> found
@@ -964,8 +971,7 @@ fn public_error(error: error.Error) -> Error {
   case error {
     error.NotFound(path:, expected:) -> NotFound(path:, expected:)
     error.Unreadable(path:, reason:) -> Unreadable(path:, reason:)
-    error.Malformed(at:, expected:, found:) ->
-      Malformed(at:, expected:, found:)
+    error.Malformed(at:, expected:, found:) -> Malformed(at:, expected:, found:)
     error.Unsupported(at:, expected:, found:) ->
       Unsupported(at:, expected:, found:)
     error.InvalidOption(option:, expected:, found:) ->

@@ -64,11 +64,7 @@ fn run_command(
 
 // The commands.
 
-fn generate(
-  path: String,
-  prompt: String,
-  flags: Flags,
-) -> Result(Nil, Error) {
+fn generate(path: String, prompt: String, flags: Flags) -> Result(Nil, Error) {
   use model <- otp.try(load(path, flags))
   use result <- otp.map_ok(t.stream(model, prompt, request(flags), piece(flags)))
   case flags.format {
@@ -103,11 +99,7 @@ fn tokenize(path: String, text: String, flags: Flags) -> Result(Nil, Error) {
   }
 }
 
-fn render(
-  path: String,
-  messages: String,
-  flags: Flags,
-) -> Result(Nil, Error) {
+fn render(path: String, messages: String, flags: Flags) -> Result(Nil, Error) {
   use messages <- otp.try(read_messages(messages))
   use model <- otp.try(load(path, flags))
   use text <- otp.map_ok(t.render(model, messages, flags.generation_prompt))
@@ -141,9 +133,12 @@ fn chat_loop(
     Error(Nil) | Ok("/bye") -> t.close_session(session)
     Ok("") -> chat_loop(path, session, flags)
     Ok(line) -> {
-      use #(session, answer) <- otp.try(
-        t.ask_stream(session, line, request(flags), piece(flags)),
-      )
+      use #(session, answer) <- otp.try(t.ask_stream(
+        session,
+        line,
+        request(flags),
+        piece(flags),
+      ))
       case flags.format {
         Plain -> print("\n\n")
         Json -> print_json(generation_fields(path, answer))
@@ -169,7 +164,8 @@ fn bench(path: String, flags: Flags) -> Result(Nil, Error) {
   }
 }
 
-const default_question = "What is the capital of France, and what is it known for?"
+const default_question =
+  "What is the capital of France, and what is it known for?"
 
 fn demo(path: String, question: String, flags: Flags) -> Result(Nil, Error) {
   let start = otp.monotonic_seconds()
@@ -180,9 +176,7 @@ fn demo(path: String, question: String, flags: Flags) -> Result(Nil, Error) {
   otp.write_error("\r\u{1b}[K" <> measure.describe_model(info, seconds) <> "\n")
   print("\n> " <> question <> "\n\n")
   let messages = [t.user(question)]
-  use answer <- otp.try(
-    t.chat_stream(model, messages, request(flags), put),
-  )
+  use answer <- otp.try(t.chat_stream(model, messages, request(flags), put))
   print("\n\n")
   use speed <- otp.map_ok(measure.of(answer.timings, info, options))
   print(measure.describe(speed))
@@ -247,8 +241,7 @@ fn put(text: String) -> t.Next {
 
 fn read_messages(text: String) -> Result(List(t.Message), Error) {
   use text <- otp.try(case text {
-    "@" <> path ->
-      otp.map_error(otp.read_file(path), t.Unreadable(path, _))
+    "@" <> path -> otp.map_error(otp.read_file(path), t.Unreadable(path, _))
     _ -> Ok(text)
   })
   case json.decode(text) {
@@ -349,10 +342,7 @@ fn logprob_json(
   ])
 }
 
-fn info_fields(
-  path: String,
-  info: t.ModelInfo,
-) -> List(#(String, json.Json)) {
+fn info_fields(path: String, info: t.ModelInfo) -> List(#(String, json.Json)) {
   [
     #("model", json.Text(path)),
     #("architecture", json.Text(info.architecture)),
@@ -398,6 +388,9 @@ fn speed_fields(
     #("decode_tokens_per_second", json.Number(speed.decode)),
     #("bytes_per_token", json.Integer(speed.bytes_per_token)),
     #("gb_per_second", json.Number(measure.gb_per_second(speed))),
-    #("read_bandwidth_gb_per_second", json.Number(speed.read_bandwidth /. 1.0e9)),
+    #(
+      "read_bandwidth_gb_per_second",
+      json.Number(speed.read_bandwidth /. 1.0e9),
+    ),
   ]
 }

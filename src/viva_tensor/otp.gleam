@@ -83,11 +83,7 @@ pub fn median(list: List(Float), or otherwise: Float) -> Float {
   }
 }
 
-pub fn fold(
-  list: List(a),
-  from initial: b,
-  with function: fn(b, a) -> b,
-) -> b {
+pub fn fold(list: List(a), from initial: b, with function: fn(b, a) -> b) -> b {
   case list {
     [] -> initial
     [first, ..rest] -> fold(rest, function(initial, first), function)

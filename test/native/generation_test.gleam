@@ -187,7 +187,10 @@ pub fn values_out_of_range_test() {
   let options = support.greedy(5)
   let request = t.request(options)
   let wrong = [
-    #("max_new_tokens", t.request(t.GenerateOpts(..options, max_new_tokens: -1))),
+    #(
+      "max_new_tokens",
+      t.request(t.GenerateOpts(..options, max_new_tokens: -1)),
+    ),
     #("temperature", t.request(t.GenerateOpts(..options, temperature: -0.1))),
     #("temperature", t.request(t.GenerateOpts(..options, temperature: 1.0e300))),
     #("top_k", t.request(t.GenerateOpts(..options, top_k: t.TopK(0)))),
@@ -203,8 +206,10 @@ pub fn values_out_of_range_test() {
     #("logprobs", t.logprobs(request, 1_000_000)),
   ]
   use #(name, request) <- support.each(wrong)
-  let assert #(_, Error(t.InvalidOption(option:, ..))) =
-    #(name, t.generate_with(model, "Hello", request))
+  let assert #(_, Error(t.InvalidOption(option:, ..))) = #(
+    name,
+    t.generate_with(model, "Hello", request),
+  )
   assert option == name
 }
 

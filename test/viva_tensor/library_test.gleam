@@ -31,7 +31,8 @@ pub fn calls_without_the_library_test() {
     True -> Nil
     False -> {
       let assert Error(t.NifNotLoaded(..) as error) = t.load_model(llama)
-      let assert Ok(_) = otp.split_once(t.describe_error(error), at: "make build")
+      let assert Ok(_) =
+        otp.split_once(t.describe_error(error), at: "make build")
       let assert Error(t.NifNotLoaded(..)) = t.read_bandwidth(t.load_opts())
       let assert argument.Run(..) = argument.parse(["info", llama])
       Nil

@@ -20,8 +20,20 @@ pub fn parse_float_test() {
 
 pub fn parse_no_float_test() {
   use text <- support.each([
-    "", ".", "-", "e5", ".e5", "1e", "x", "1x", "1,5", "NaN", "inf", "1e400",
-    "1 ", support.not_utf8(),
+    "",
+    ".",
+    "-",
+    "e5",
+    ".e5",
+    "1e",
+    "x",
+    "1x",
+    "1,5",
+    "NaN",
+    "inf",
+    "1e400",
+    "1 ",
+    support.not_utf8(),
   ])
   assert #(text, otp.parse_float(text)) == #(text, Error(Nil))
 }

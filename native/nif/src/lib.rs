@@ -75,9 +75,7 @@ fn load_step<'a>(env: Env<'a>, loader: Term<'a>) -> Term<'a> {
         }
         Ok(match progress? {
             LoadProgress::Loading { done_bytes, total_bytes } => terms::loading(env, done_bytes, total_bytes),
-            LoadProgress::Ready(model) => {
-                (atoms::ready(), ResourceArc::new(ModelResource::new(model))).encode(env)
-            }
+            LoadProgress::Ready(model) => (atoms::ready(), ResourceArc::new(ModelResource::new(model))).encode(env),
         })
     })
 }

@@ -14,8 +14,8 @@ use std::{
 use rustler::{Env, LocalPid, Resource};
 use viva_tensor_engine::{
     error::{Error, Result},
-    loader::Loader,
     loaded::Model,
+    loader::Loader,
     session::{Progress, Session, Status},
 };
 

@@ -14,8 +14,8 @@ use rustler::{Atom, Binary, Encoder, Env, ResourceArc, Term, types::tuple};
 use viva_tensor_engine::{
     chat::Message,
     error::{Error, Result},
-    loader::{DeviceChoice, LoadOptions},
     loaded::ModelInfo,
+    loader::{DeviceChoice, LoadOptions},
     sampler::Sampling,
     session::{FinishReason, Progress, Prompt, Request, Status, Submitted, Timings, TokenLogprobs},
 };
@@ -135,7 +135,7 @@ pub fn load_options(term: Term) -> Result<LoadOptions> {
         term => return Err(invalid("device", "auto or cpu", term)),
     };
     let (context, threads) = (optional(context, "context", count)?, threads(thread_count)?);
-    Ok(LoadOptions { device, context, threads, ..LoadOptions::default() })
+    Ok(LoadOptions { device, context, threads })
 }
 
 /// `{text, Text}`, `{chat, Messages}` or `{tokens, Ids}`
@@ -251,7 +251,7 @@ pub fn loading(env: Env, done_bytes: u64, total_bytes: u64) -> Term {
 
 /// `{model_info, Architecture, Source, Weights, …}`
 pub fn model_info<'a>(env: Env<'a>, info: &ModelInfo) -> Term<'a> {
-    let fields: [&dyn Encodable; 19] = [
+    let fields: [&dyn Encoder; 19] = [
         &atoms::model_info(),
         &info.architecture,
         &info.source,
@@ -272,18 +272,7 @@ pub fn model_info<'a>(env: Env<'a>, info: &ModelInfo) -> Term<'a> {
         &info.eos_ids,
         &info.has_chat_template,
     ];
-    tuple::make_tuple(env, &fields.map(|field| field.term(env)))
-}
-
-/// `Encoder` is not object-safe for every implementor's sake; this is.
-trait Encodable {
-    fn term<'a>(&self, env: Env<'a>) -> Term<'a>;
-}
-
-impl<T: Encoder> Encodable for T {
-    fn term<'a>(&self, env: Env<'a>) -> Term<'a> {
-        self.encode(env)
-    }
+    tuple::make_tuple(env, &fields.map(|field| field.encode(env)))
 }
 
 /// `{submitted, PromptIds, CachedTokens}`

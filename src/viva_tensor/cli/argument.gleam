@@ -81,14 +81,7 @@ fn usages() -> List(Usage) {
   let both = otp.append(sampling, loading)
   let model = ["MODEL"]
   [
-    Usage(
-      Generate,
-      "generate",
-      ["MODEL", "PROMPT"],
-      2,
-      "continue a text",
-      both,
-    ),
+    Usage(Generate, "generate", ["MODEL", "PROMPT"], 2, "continue a text", both),
     Usage(Chat, "chat", model, 1, "a conversation, until /bye", [
       "--system",
       ..both
@@ -256,8 +249,10 @@ fn parse_words(
 ) -> Parsed {
   case words {
     ["--help", ..] | ["-h", ..] -> Help(describe(usage))
-    ["--", ..rest] -> finish(otp.append(otp.reverse(arguments), rest), usage, flags)
-    ["--" <> _ as word, ..rest] -> parse_flag(word, rest, usage, arguments, flags)
+    ["--", ..rest] ->
+      finish(otp.append(otp.reverse(arguments), rest), usage, flags)
+    ["--" <> _ as word, ..rest] ->
+      parse_flag(word, rest, usage, arguments, flags)
     [word, ..rest] -> parse_words(rest, usage, [word, ..arguments], flags)
     [] -> finish(otp.reverse(arguments), usage, flags)
   }
@@ -335,10 +330,7 @@ fn find_flag(flags: List(Flag), name: String) -> Result(Flag, Nil) {
 
 // What flags do.
 
-fn generate(
-  flags: Flags,
-  change: fn(GenerateOpts) -> GenerateOpts,
-) -> Flags {
+fn generate(flags: Flags, change: fn(GenerateOpts) -> GenerateOpts) -> Flags {
   Flags(..flags, generate: change(flags.generate))
 }
 

@@ -56,22 +56,16 @@ pub fn bench(
   )
 }
 
-const sentence = "The quick brown fox jumps over the lazy dog, while the sea goes on and on. "
+const sentence =
+  "The quick brown fox jumps over the lazy dog, while the sea goes on and on. "
 
 /// Exactly so many tokens of plain English.
 fn prompt(model: Model, tokens: Int) -> Result(List(Int), Error) {
-  use start <- otp.try(t.tokenize(
-    model,
-    sentence,
-    t.WithSpecialTokens,
-  ))
-  use more <- otp.map_ok(t.tokenize(
-    model,
-    sentence,
-    t.WithoutSpecialTokens,
-  ))
+  use start <- otp.try(t.tokenize(model, sentence, t.WithSpecialTokens))
+  use more <- otp.map_ok(t.tokenize(model, sentence, t.WithoutSpecialTokens))
   let copies = tokens / int_max(otp.length(more), 1) + 1
-  let copies = otp.flatten([start, ..otp.repeat(more, times: int_max(copies, 0))])
+  let copies =
+    otp.flatten([start, ..otp.repeat(more, times: int_max(copies, 0))])
   otp.take(copies, int_max(tokens, 0))
 }
 
