@@ -557,7 +557,8 @@ fn each<'t>(renderer: &mut Renderer<'t>, name: &str, value: &Value<'t>, given: G
 }
 
 fn again<'t>(positional: &[Value<'t>], named: &[(String, Value<'t>)]) -> Given<'t> {
-    let mut given = Given { positional: positional.to_vec(), ..Given::default() };
+    let mut given = Given::default();
+    given.positional.extend_from_slice(positional);
     for (name, value) in named {
         given.name(name, value.clone());
     }
