@@ -114,11 +114,6 @@ impl Table {
         })
     }
 
-    /// Whether a control token starts here.
-    pub fn starts_at(&self, text: &str, at: usize) -> bool {
-        text.as_bytes().get(at).is_some_and(|byte| self.may_start(*byte)) && self.longest_at(text, at, &|_| true).is_some()
-    }
-
     /// Cuts `text` at the added tokens in it. `may_control` says whether a range may be a control token at all.
     pub fn cut(&self, text: &str, may_control: &dyn Fn(Range<usize>) -> bool) -> Vec<Part> {
         let mut parts = Vec::new();

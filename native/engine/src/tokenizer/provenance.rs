@@ -27,18 +27,6 @@ impl Tokenizer {
         on_large_stack(|| guarded("encoding", || self.ids_of(text, &foreign)))?
     }
 
-    /// `text` with a mark inside every control token that it spells.
-    pub(crate) fn broken(&self, text: &str, mark: char) -> String {
-        let mut out = String::with_capacity(text.len());
-        for (at, character) in text.char_indices() {
-            out.push(character);
-            if self.matcher.raw().starts_at(text, at) || self.matcher.normalized().starts_at(text, at) {
-                out.push(mark);
-            }
-        }
-        out
-    }
-
     fn ids_of(&self, text: &str, foreign: &[bool]) -> tokenizers::Result<Vec<u32>> {
         let mut pieces = PreTokenizedString::from(text);
         pieces.split(|_, piece| Ok(cut(piece, self.matcher.raw(), text, foreign)))?;
