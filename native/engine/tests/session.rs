@@ -69,6 +69,9 @@ fn greedy_turns_equal_transformers() {
     let mut names: Vec<String> =
         tiny.map(|entry| format!("tiny/{}", entry.unwrap().file_name().to_str().unwrap())).collect();
     assert_eq!(names.len(), 9);
+    let gguf = fs::read_dir(fixture("gguf_models")).unwrap();
+    names.extend(gguf.map(|entry| format!("gguf_models/{}", entry.unwrap().file_name().to_str().unwrap())));
+    assert_eq!(names.len(), 9 + 5);
     // Grows past the length where Phi-3's rotary frequencies change, and every position with them.
     names.push("crossing/phi3_longrope".into());
     for name in names {
@@ -82,6 +85,11 @@ fn greedy_turns_equal_transformers() {
             let answer = finish(&mut session);
             assert_eq!(answer.ids, expected, "{name}");
             assert_eq!(answer.text, model.tokenizer.decode(&expected, true).unwrap(), "{name}");
+        }
+        for case in golden(&name)["tokenize"].as_array().unwrap() {
+            let text = case["text"].as_str().unwrap();
+            assert_eq!(model.tokenizer.encode(text, true).unwrap(), ids(&case["ids"]), "{name}: {text:?}");
+            assert_eq!(model.tokenizer.encode(text, false).unwrap(), ids(&case["ids_plain"]), "{name}: {text:?}");
         }
     }
 }
