@@ -276,13 +276,12 @@ impl Member<'_> {
         if self.size == 1 {
             work(0..count);
         } else {
+            // The first helping is everybody's own: the same memory for the same member, token after token.
             let next = &self.shared.next[self.stage.get() % 3];
-            loop {
-                let start = next.fetch_add(grain, Ordering::Relaxed);
-                if start >= count {
-                    break;
-                }
+            let mut start = self.index * grain;
+            while start < count {
                 work(start..(start + grain).min(count));
+                start = self.size * grain + next.fetch_add(grain, Ordering::Relaxed);
             }
         }
         self.barrier()
