@@ -18,7 +18,7 @@ use crate::{
     error::{Error, Result},
     loaded::Model,
     sampler::{Sampling, log_probabilities},
-    tokenizer::stream::TextStream,
+    tokenizer::stream::{Pushed, TextStream},
 };
 
 /// Sessions that decode in one pass.
@@ -240,10 +240,11 @@ impl Session {
         }
         self.sequence.push(id);
         progress.ids.push(id);
-        let pushed = turn.stream.push(id)?;
-        progress.text.push_str(&pushed.text);
         let made = self.sequence.len() - turn.prompt_len;
         let is_eos = turn.request.stop_on_eos && self.model.info.eos_ids.contains(&id);
+        // The token that ends an answer is no part of its text, also where it is not marked as special.
+        let pushed = if is_eos { Pushed::default() } else { turn.stream.push(id)? };
+        progress.text.push_str(&pushed.text);
         let is_full = made >= turn.request.max_new_tokens || self.sequence.len() >= self.model.info.context;
         let reason = match pushed.stopped {
             Some(stop) => Some(FinishReason::Stop(stop)),
