@@ -418,7 +418,13 @@ fn on_any<'t>(name: &str, value: Value<'t>, given: &mut Bound<'t, '_>) -> Outcom
         },
         "attr" => {
             let name = given.required("name")?.to_text()?;
-            attribute(&value, name.as_str())?
+            match (&value, attribute(&value, name.as_str())?) {
+                // Attributes only, no items.
+                (Value::Dict(_), found) if !matches!(found, Value::Method(_)) => {
+                    Value::undefined(format!("'dict object' has no attribute '{}', which", name.as_str()))
+                }
+                (_, found) => found,
+            }
         }
         "tojson" => to_json(&value, given)?,
         "dictsort" => dict_sorted(&value, given)?,
@@ -515,7 +521,8 @@ fn to_int<'t>(value: &Value<'t>, given: &mut Bound<'t, '_>) -> Outcome<Value<'t>
 
 /// map, select, reject, selectattr and rejectattr.
 fn each<'t>(renderer: &mut Renderer<'t>, name: &str, value: &Value<'t>, given: Given<'t>) -> Outcome<Value<'t>> {
-    let list: Rc<List> = value.items()?;
+    // Anything that is false has no items here, be it None.
+    let list: Rc<List> = if value.is_true() { value.items()? } else { List::new(Vec::new())? };
     let mut given = given.of(name);
     let mut kept = Vec::with_capacity(list.items.len());
     if name == "map" {

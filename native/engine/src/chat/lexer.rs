@@ -155,6 +155,9 @@ impl<'s> Lexer<'s> {
         }
         let mut from = 0;
         loop {
+            if self.rest.is_empty() {
+                return Ok(true);
+            }
             let found = self.rest.get(from..).and_then(|rest| rest.find("{%")).ok_or("a raw block is not closed")?;
             let at = from + found;
             let tag = self.rest.get(at + 2..).unwrap_or_default();

@@ -463,17 +463,16 @@ fn split_space(text: &str, most: Option<usize>, from_end: bool) -> Vec<Range<usi
         }
     }
     if ranges.len() > most {
-        // What is not split keeps its inner white space.
+        // What is not split keeps all of its white space.
         if from_end {
             let kept = ranges.len() - most;
             let end = ranges.get(kept - 1).map_or(0, |range| range.end);
-            let first = ranges.first().map_or(0, |range| range.start);
             ranges.drain(..kept);
-            ranges.insert(0, first..end);
+            ranges.insert(0, 0..end);
         } else {
             let start = ranges.get(most).map_or(0, |range| range.start);
             ranges.truncate(most);
-            ranges.push(start..text.trim_end_matches(is_space).len());
+            ranges.push(start..text.len());
         }
     }
     ranges

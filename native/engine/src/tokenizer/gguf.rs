@@ -190,12 +190,8 @@ fn sentence_piece(vocabulary: &Vocabulary) -> Result<tokenizers::Tokenizer> {
     let architecture = metadata.str("general.architecture").unwrap_or_default();
     let gemma = architecture.starts_with("gemma");
     let prefix = metadata.bool("tokenizer.ggml.add_space_prefix").unwrap_or(!gemma);
-    let shape = match (architecture, prefix) {
-        ("phi3", true) => Shape::prepending(),
-        (_, true) => Shape::llama("first"),
-        (_, false) if gemma => Shape::gemma(),
-        (_, false) => Shape::llama("never"),
-    };
+    // The space goes before every stretch between added tokens, as SentencePiece and llama.cpp have it.
+    let shape = if prefix { Shape::prepending() } else { Shape::gemma() };
 
     let tokens: Vec<String> = vocabulary.tokens.iter().map(|token| respelled(token, gemma)).collect();
     let merges = match metadata.strings("tokenizer.ggml.merges") {
