@@ -1,9 +1,8 @@
 //! tokenizer.json and tokenizer_config.json to a tokenizer.
 //!
 //! The file is read once into typed pieces, the model is built through the crate's builders after the checks that
-//! the builders leave out, and then the config's say is added: special tokens, BOS and EOS, and for some model
-//! families what transformers itself builds instead of what the file says. The surprise: "tokenizer_class" decides
-//! more than its name says: for a LlamaTokenizer transformers ignores the file's normalizer and pre-tokenizer.
+//! the builders leave out, and then the config's say is added: special tokens by name. The surprise: for some model
+//! families (`family`) transformers ignores the file's normalizer, pre-tokenizer and decoder, and so do we.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -25,7 +24,7 @@ use tokenizers::{
     },
 };
 
-use super::{Around, Parts, decoder::failed, family::Family};
+use super::{Parts, decoder::failed, family::Family};
 use crate::error::{Error, Result};
 
 /// How much longer a normalizer may make a text.
@@ -94,6 +93,7 @@ pub(super) fn parts(model_type: &str, file: &[u8], config: Option<&Value>) -> Re
         model.byte_fallback = Some(shape.sentence_piece);
         model.fuse_unk = Some(shape.sentence_piece);
     }
+    let shaped = shape.is_some();
     let mut inner = tokenizers::Tokenizer::new(build_model(model)?);
     match shape {
         Some(shape) => {
@@ -109,12 +109,15 @@ pub(super) fn parts(model_type: &str, file: &[u8], config: Option<&Value>) -> Re
         }
     }
     inner.with_post_processor(post_processor);
+    let described = config.and_then(|config| config.get("added_tokens_decoder")).is_some();
+    // What transformers builds itself, it gives the config's added tokens instead of the file's.
+    let added_tokens = if shaped && described { Vec::new() } else { added_tokens };
     inner.add_tokens(added_tokens).map_err(|error| failed("added_tokens", error))?;
 
     let named = named_tokens(family, config);
     add_from_config(&mut inner, &named, config)?;
-    let around = around(&inner, &named, config);
-    Ok(Parts { inner, around, named, more_eos_ids: Vec::new(), clean_up })
+    // Beside a tokenizer.json, transformers pays no heed to the config's add_bos_token: the post-processor rules.
+    Ok(Parts { inner, around: None, named, more_eos_ids: Vec::new(), clean_up })
 }
 
 impl Model {
@@ -314,23 +317,6 @@ fn added_token(value: &Value) -> Option<AddedToken> {
             .rstrip(flag("rstrip").unwrap_or(false))
             .single_word(flag("single_word").unwrap_or(false)),
     )
-}
-
-/// "add_bos_token" and "add_eos_token", when either is there, take the place of the file's post-processor.
-fn around(
-    inner: &tokenizers::Tokenizer,
-    named: &BTreeMap<String, String>,
-    config: Option<&Value>,
-) -> Option<Around> {
-    let config = config?.as_object()?;
-    if !config.contains_key("add_bos_token") && !config.contains_key("add_eos_token") {
-        return None;
-    }
-    let id = |flag: &str, name: &str| {
-        let asked = config.get(flag).and_then(Value::as_bool).unwrap_or(false);
-        if asked { inner.token_to_id(named.get(name)?) } else { None }
-    };
-    Some(Around { before: id("add_bos_token", "bos_token"), after: id("add_eos_token", "eos_token") })
 }
 
 impl<'de> Deserialize<'de> for Vocabulary {
