@@ -67,7 +67,7 @@ fn on_text<'t>(name: &str, value: &Value<'t>, given: &mut Bound<'t, '_>) -> Outc
         | "title" | "trim" | "truncate" | "upper" | "urlencode" | "wordcount" => value.to_text()?,
         _ => return Ok(None),
     };
-    spend_bytes(text.as_str().len())?;
+    spend_bytes(text.as_str().len() * 8)?;
     let result = match name {
         "string" | "safe" => text,
         "lower" => text.map_chars(char::to_lowercase)?,

@@ -295,7 +295,8 @@ pub(super) fn is_space(character: char) -> bool {
 
 fn text_method<'t>(text: &Text, name: &str, mut given: Bound<'t, '_>) -> Outcome<Value<'t>> {
     let whole = text.as_str();
-    spend_bytes(whole.len())?;
+    // Most go character by character.
+    spend_bytes(whole.len() * 8)?;
     let value = match name {
         "strip" | "lstrip" | "rstrip" => {
             let characters = optional_text(&mut given, name, "chars")?;

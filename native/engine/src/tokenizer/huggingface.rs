@@ -39,11 +39,11 @@ struct File {
     #[serde(default)]
     normalizer: Option<Value>,
     #[serde(default)]
-    pre_tokenizer: Option<PreTokenizerWrapper>,
+    pre_tokenizer: Option<Value>,
     #[serde(default)]
-    post_processor: Option<PostProcessorWrapper>,
+    post_processor: Option<Value>,
     #[serde(default)]
-    decoder: Option<DecoderWrapper>,
+    decoder: Option<Value>,
     model: Model,
 }
 
@@ -102,13 +102,13 @@ pub(super) fn parts(model_type: &str, file: &[u8], config: Option<&Value>) -> Re
             inner.with_decoder(Some(shape.decoder));
         }
         None => {
-            let normalizer = normalizer.map(checked_normalizer).transpose()?;
+            let normalizer: Option<NormalizerWrapper> = part("normalizer", normalizer)?;
             inner.with_normalizer(normalizer).map_err(|error| failed("normalizer", error))?;
-            inner.with_pre_tokenizer(pre_tokenizer);
-            inner.with_decoder(decoder);
+            inner.with_pre_tokenizer(part::<PreTokenizerWrapper>("pre_tokenizer", pre_tokenizer)?);
+            inner.with_decoder(part::<DecoderWrapper>("decoder", decoder)?);
         }
     }
-    inner.with_post_processor(post_processor);
+    inner.with_post_processor(part::<PostProcessorWrapper>("post_processor", post_processor)?);
     let described = config.and_then(|config| config.get("added_tokens_decoder")).is_some();
     // What transformers builds itself, it gives the config's added tokens instead of the file's.
     let added_tokens = if shaped && described { Vec::new() } else { added_tokens };
@@ -210,14 +210,43 @@ fn check_merges(vocab: &HashMap<String, u32>, merges: &[(String, String)], prefi
     Ok(())
 }
 
-fn checked_normalizer(described: Value) -> Result<NormalizerWrapper> {
+/// A part of the tokenizer from its description, after the checks that the crate leaves out.
+fn part<T: for<'de> Deserialize<'de>>(at: &str, described: Option<Value>) -> Result<Option<T>> {
+    let Some(described) = described else { return Ok(None) };
     let growth = growth(&described);
     if growth > MAX_NORMALIZER_GROWTH {
         let expected = format!("a text at most {MAX_NORMALIZER_GROWTH} times as long");
-        return Err(malformed("normalizer", &expected, format!("up to {growth} times")));
+        return Err(malformed(at, &expected, format!("up to {growth} times")));
     }
+    check_steps(at, &described)?;
     serde_json::from_value(described)
-        .map_err(|error| malformed("normalizer", "a normalizer of the tokenizers library", error.to_string()))
+        .map(Some)
+        .map_err(|error| malformed(at, "a part as the tokenizers library describes it", error.to_string()))
+}
+
+/// Steps that the crate would panic on when they are used.
+fn check_steps(at: &str, described: &Value) -> Result<()> {
+    for list in ["pretokenizers", "processors"] {
+        for inner in described.get(list).and_then(Value::as_array).into_iter().flatten() {
+            check_steps(at, inner)?;
+        }
+    }
+    match described.get("type").and_then(Value::as_str) {
+        Some("FixedLength") if described.get("length").and_then(Value::as_u64) == Some(0) => {
+            Err(malformed(at, "a length of at least 1", "0"))
+        }
+        Some("TemplateProcessing") => {
+            let known = described.get("special_tokens").and_then(Value::as_object);
+            let pieces = ["single", "pair"].iter().filter_map(|key| described.get(key)?.as_array()).flatten();
+            for name in pieces.filter_map(|piece| piece.get("SpecialToken")?.get("id")?.as_str()) {
+                if !known.is_some_and(|known| known.contains_key(name)) {
+                    return Err(malformed(at, "special tokens that are described", name));
+                }
+            }
+            Ok(())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// An upper bound of what a normalizer's replacements multiply a text's length by.
@@ -232,8 +261,8 @@ fn growth(described: &Value) -> usize {
 }
 
 fn is_byte_level(file: &File) -> bool {
-    let mentions = |value: serde_json::Result<Value>| value.is_ok_and(|value| value.to_string().contains("\"ByteLevel\""));
-    mentions(serde_json::to_value(&file.pre_tokenizer)) || mentions(serde_json::to_value(&file.decoder))
+    let mentions = |part: &Option<Value>| part.as_ref().is_some_and(|part| part.to_string().contains("\"ByteLevel\""));
+    mentions(&file.pre_tokenizer) || mentions(&file.decoder)
 }
 
 /// transformers cleans up after models that are not BPE, and after BPE only when the config insists.
