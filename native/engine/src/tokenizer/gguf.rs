@@ -199,12 +199,12 @@ fn sentence_piece(vocabulary: &Vocabulary) -> Result<tokenizers::Tokenizer> {
         None => merges_of_scores(vocabulary, &tokens, gemma)?,
     };
     let ids: Vocab = tokens.into_iter().zip(0u32..).collect();
-    let mut builder =
-        BPE::builder().vocab_and_merges(ids, merges).byte_fallback(true).fuse_unk(true).cache_capacity(0);
+    let mut builder = BPE::builder().vocab_and_merges(ids, merges).byte_fallback(true).fuse_unk(true).cache_capacity(0);
     if let Some((_, unknown)) = vocabulary.named("unknown_token_id")? {
         builder = builder.unk_token(unknown.to_owned());
     }
-    let mut inner = tokenizers::Tokenizer::new(builder.build().map_err(|error| failed("tokenizer.ggml.tokens", error))?);
+    let mut inner =
+        tokenizers::Tokenizer::new(builder.build().map_err(|error| failed("tokenizer.ggml.tokens", error))?);
     inner.with_normalizer(shape.normalizer).map_err(|error| failed("normalizer", error))?;
     inner.with_pre_tokenizer(shape.pre_tokenizer);
     inner.with_decoder(Some(shape.decoder));
@@ -233,8 +233,7 @@ fn merges_of_scores(vocabulary: &Vocabulary, tokens: &[String], by_place: bool) 
         None if by_place => &[],
         None => return Err(missing("tokenizer.ggml.scores", "numbers")),
     };
-    let takes_part =
-        |at: usize| !matches!(vocabulary.type_of(at), Some(UNKNOWN | CONTROL | UNUSED | BYTE));
+    let takes_part = |at: usize| !matches!(vocabulary.type_of(at), Some(UNKNOWN | CONTROL | UNUSED | BYTE));
     let places: HashMap<&str, u32> = tokens
         .iter()
         .zip(0u32..)

@@ -16,12 +16,7 @@ use serde::{
 use serde_json::Value;
 use tokenizers::{
     AddedToken, DecoderWrapper, ModelWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper,
-    models::{
-        bpe::BPE,
-        unigram::Unigram,
-        wordlevel::WordLevel,
-        wordpiece::WordPiece,
-    },
+    models::{bpe::BPE, unigram::Unigram, wordlevel::WordLevel, wordpiece::WordPiece},
 };
 
 use super::{Parts, decoder::failed, family::Family};
@@ -82,8 +77,9 @@ enum Vocabulary {
 struct Merges(Vec<(String, String)>);
 
 pub(super) fn parts(model_type: &str, file: &[u8], config: Option<&Value>) -> Result<Parts> {
-    let file: File = serde_json::from_slice(file)
-        .map_err(|error| Error::malformed("tokenizer.json", "a tokenizer of the tokenizers library", error.to_string()))?;
+    let file: File = serde_json::from_slice(file).map_err(|error| {
+        Error::malformed("tokenizer.json", "a tokenizer of the tokenizers library", error.to_string())
+    })?;
     let clean_up = wants_clean_up(&file.model, config);
     let family = Family::of(model_type, config, is_byte_level(&file));
     let File { added_tokens, normalizer, pre_tokenizer, post_processor, decoder, mut model } = file;
@@ -167,9 +163,7 @@ fn build_model(model: Model) -> Result<ModelWrapper> {
             unigram.resize_cache(0);
             Ok(unigram.into())
         }
-        ("Unigram", Vocabulary::Ids(_)) => {
-            Err(malformed("model.vocab", "a list of tokens with scores", "an object"))
-        }
+        ("Unigram", Vocabulary::Ids(_)) => Err(malformed("model.vocab", "a list of tokens with scores", "an object")),
         ("WordLevel", Vocabulary::Ids(vocab)) => {
             let mut builder = WordLevel::builder().vocab(vocab.into_iter().collect());
             if let Some(token) = model.unk_token {
