@@ -54,3 +54,54 @@ fn a_recursive_macro_is_a_template_error() {
     let rendered = ChatTemplate::new(source, &tokenizer).and_then(|template| template.render(&[], false));
     assert!(matches!(rendered, Err(Error::Template { .. })), "{rendered:?}");
 }
+
+fn fixture(name: &str) -> Value {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../test/fixtures/templates").join(name);
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+}
+
+/// A tokenizer that names the tokens which the template goldens were made with.
+fn naming(names: &Value) -> Tokenizer {
+    let file = fs::read(folder("llama2-sharded-f16").join("tokenizer.json")).unwrap();
+    Tokenizer::from_huggingface(&file, Some(names)).unwrap()
+}
+
+fn render(source: &str, tokenizer: &Tokenizer, messages: &[Message], prompt: bool) -> Result<String, Error> {
+    ChatTemplate::new(source, tokenizer)?.render(messages, prompt)
+}
+
+/// Renders a golden case: the same text, or a template error where transformers raises one.
+fn check(case: &Value, source: &str, tokenizer: &Tokenizer, messages: &[Message], prompt: bool) -> Option<String> {
+    let got = render(source, tokenizer, messages, prompt);
+    match (&got, case.get("text").and_then(Value::as_str)) {
+        (Ok(got), Some(wanted)) if got == wanted => None,
+        (Err(Error::Template { .. }), None) => None,
+        _ => Some(format!("{source}\n   got {got:?}\nwanted {case}")),
+    }
+}
+
+#[test]
+fn snippets_render_as_jinja_does() {
+    let golden = fixture("snippets.json");
+    let tokenizer = naming(&golden["names"]);
+    let messages = messages(&golden["messages"]);
+    let snippets = golden["snippets"].as_array().unwrap();
+    assert!(snippets.len() > 400);
+    let wrong: Vec<String> = snippets
+        .iter()
+        .filter_map(|case| check(case, case["source"].as_str().unwrap(), &tokenizer, &messages, true))
+        .collect();
+    assert!(wrong.is_empty(), "{} of {} differ:\n{}", wrong.len(), snippets.len(), wrong.join("\n"));
+}
+
+#[test]
+fn chats_of_every_shape_render_as_transformers_does() {
+    let golden = fixture("chats.json");
+    let tokenizer = naming(&golden["names"]);
+    for case in golden["cases"].as_array().unwrap() {
+        let source = golden["templates"][case["template"].as_str().unwrap()].as_str().unwrap();
+        let messages = messages(&golden["talks"][case["talk"].as_u64().unwrap() as usize]);
+        let prompt = case["add_generation_prompt"].as_bool().unwrap();
+        assert_eq!(check(case, source, &tokenizer, &messages, prompt), None, "{}", case["template"]);
+    }
+}

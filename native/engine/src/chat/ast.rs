@@ -5,16 +5,35 @@
 pub(super) enum Statement {
     Text(String),
     Print(Expression),
-    If { branches: Vec<(Expression, Vec<Statement>)>, otherwise: Vec<Statement> },
+    If {
+        branches: Vec<(Expression, Vec<Statement>)>,
+        otherwise: Vec<Statement>,
+    },
     For(Box<For>),
-    Set { target: Target, value: Expression },
+    Set {
+        target: Target,
+        value: Expression,
+    },
     /// The body's output, through the filters, becomes a value.
-    SetBlock { target: Target, filters: Vec<Filter>, body: Vec<Statement> },
-    With { bindings: Vec<(Target, Expression)>, body: Vec<Statement> },
+    SetBlock {
+        target: Target,
+        filters: Vec<Filter>,
+        body: Vec<Statement>,
+    },
+    With {
+        bindings: Vec<(Target, Expression)>,
+        body: Vec<Statement>,
+    },
     Macro(Box<Macro>),
     /// Calls with the body as `caller`.
-    Call { body: Box<Macro>, call: Expression },
-    FilterBlock { filters: Vec<Filter>, body: Vec<Statement> },
+    Call {
+        body: Box<Macro>,
+        call: Expression,
+    },
+    FilterBlock {
+        filters: Vec<Filter>,
+        body: Vec<Statement>,
+    },
     Break,
     Continue,
 }
@@ -80,7 +99,11 @@ pub(super) enum Expression {
     Slice(Box<Expression>, Box<[Option<Expression>; 3]>),
     Call(Box<Expression>, Box<Arguments>),
     Filtered(Box<Expression>, Box<Filter>),
-    Test { value: Box<Expression>, test: Box<Filter>, negated: bool },
+    Test {
+        value: Box<Expression>,
+        test: Box<Filter>,
+        negated: bool,
+    },
     Not(Box<Expression>),
     Negative(Box<Expression>),
     Positive(Box<Expression>),
@@ -91,7 +114,11 @@ pub(super) enum Expression {
     Compare(Box<Expression>, Vec<(Comparison, Expression)>),
     And(Box<Expression>, Box<Expression>),
     Or(Box<Expression>, Box<Expression>),
-    Conditional { condition: Box<Expression>, then: Box<Expression>, otherwise: Option<Box<Expression>> },
+    Conditional {
+        condition: Box<Expression>,
+        then: Box<Expression>,
+        otherwise: Option<Box<Expression>>,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,22 +11,21 @@ use super::{
     functions,
     json::{Style, dump},
     meter::{spend, spend_bytes},
-    methods::{attribute, capitalized, dict_items, filled, is_space, item, lines, replaced, stripped, titled},
+    methods::{attribute, dict_items, is_among, item},
     predicates::holds,
     render::Renderer,
+    strings::{capitalized, escaped, filled, indented, is_space, replaced, stripped, titled, truncated},
     text::{Builder, Text},
     value::{List, Outcome, Value},
 };
 
-const KNOWN: &[&str] = &[
-    "abs", "attr", "batch", "capitalize", "center", "count", "d", "default", "dictsort", "e", "escape", "first", "float",
-    "forceescape", "format", "groupby", "indent", "int", "items", "join", "last", "length", "list", "lower", "map", "max",
-    "min", "reject", "rejectattr", "replace", "reverse", "round", "safe", "select", "selectattr", "slice", "sort",
-    "string", "sum", "title", "tojson", "trim", "truncate", "unique", "upper", "urlencode", "wordcount",
-];
+const KNOWN: &str = "abs attr batch capitalize center count d default dictsort e escape first float forceescape format \
+    groupby indent int items join last length list lower map max min reject rejectattr replace reverse \
+    round safe select selectattr slice sort string sum title tojson trim truncate unique upper urlencode \
+    wordcount";
 
 pub(super) fn is_known(name: &str) -> bool {
-    KNOWN.contains(&name)
+    is_among(KNOWN, name)
 }
 
 pub(super) fn apply<'t>(
@@ -63,11 +62,11 @@ pub(super) fn apply<'t>(
 /// Filters that take `str(value)`.
 fn on_text<'t>(name: &str, value: &Value<'t>, given: &mut Bound<'t, '_>) -> Outcome<Option<Value<'t>>> {
     let text = match name {
-        "capitalize" | "center" | "e" | "escape" | "forceescape" | "indent" | "lower" | "replace" | "safe" | "string"
-        | "title" | "trim" | "truncate" | "upper" | "urlencode" | "wordcount" => value.to_text()?,
+        "capitalize" | "center" | "e" | "escape" | "forceescape" | "indent" | "lower" | "replace" | "safe"
+        | "string" | "title" | "trim" | "truncate" | "upper" | "urlencode" | "wordcount" => value.to_text()?,
         _ => return Ok(None),
     };
-    spend_bytes(text.as_str().len())?;
+    spend_bytes(text.as_str().len() * 8)?;
     let result = match name {
         "string" | "safe" => text,
         "lower" => text.map_chars(char::to_lowercase)?,
@@ -89,7 +88,12 @@ fn on_text<'t>(name: &str, value: &Value<'t>, given: &mut Bound<'t, '_>) -> Outc
             replaced(&text, old.as_str(), &new, most)?
         }
         "indent" => indented(&text, given)?,
-        "center" => filled(&text, "center", given.int("width")?.and_then(|width| usize::try_from(width).ok()).unwrap_or(80), ' ')?,
+        "center" => filled(
+            &text,
+            "center",
+            given.int("width")?.and_then(|width| usize::try_from(width).ok()).unwrap_or(80),
+            ' ',
+        )?,
         "truncate" => truncated(&text, given)?,
         "wordcount" => {
             let word = |character: char| character.is_alphanumeric() || character == '_';
@@ -110,75 +114,6 @@ fn on_text<'t>(name: &str, value: &Value<'t>, given: &mut Bound<'t, '_>) -> Outc
         _ => escaped(&text)?,
     };
     Ok(Some(Value::Text(result)))
-}
-
-fn escaped(text: &Text) -> Outcome<Text> {
-    text.map_chars(|character| {
-        let escaped = match character {
-            '&' => "&amp;",
-            '<' => "&lt;",
-            '>' => "&gt;",
-            '"' => "&#34;",
-            '\'' => "&#39;",
-            other => return other.to_string().chars().collect::<Vec<char>>().into_iter(),
-        };
-        escaped.chars().collect::<Vec<char>>().into_iter()
-    })
-}
-
-fn indented<'t>(text: &Text, given: &mut Bound<'t, '_>) -> Outcome<Text> {
-    let indent = match given.optional("width") {
-        None => Text::own("    "),
-        Some(Value::Text(indent)) => indent,
-        Some(width) => {
-            let width = width.as_int().ok_or("indent() wants a width")?;
-            Text::own(" ".repeat(usize::try_from(width).unwrap_or(0).min(1 << 16)))
-        }
-    };
-    let (first, blank) = (given.flag("first"), given.flag("blank"));
-    let mut builder = Builder::default();
-    if first {
-        builder.push(&indent)?;
-    }
-    // The text is taken with one line end more, so that one at its end begins another, empty line.
-    let mut ranges = lines(text.as_str(), false);
-    let ends_line = text.as_str().ends_with(['\n', '\r', '\u{B}', '\u{C}', '\u{85}', '\u{2028}', '\u{2029}']);
-    if ends_line || text.as_str().is_empty() {
-        ranges.push(text.as_str().len()..text.as_str().len());
-    }
-    for (at, range) in ranges.into_iter().enumerate() {
-        if at > 0 {
-            builder.push_str("\n")?;
-            if blank || !range.is_empty() {
-                builder.push(&indent)?;
-            }
-        }
-        builder.push_part(text, range)?;
-    }
-    builder.build()
-}
-
-fn truncated<'t>(text: &Text, given: &mut Bound<'t, '_>) -> Outcome<Text> {
-    let length = usize::try_from(given.int("length")?.unwrap_or(255)).unwrap_or(0);
-    let cuts_words = given.flag("killwords");
-    let end = match given.optional("end") {
-        Some(end) => end.to_text()?,
-        None => Text::own("..."),
-    };
-    let leeway = usize::try_from(given.int("leeway")?.unwrap_or(5)).unwrap_or(0);
-    let whole = text.as_str();
-    if whole.chars().count() <= length.saturating_add(leeway) {
-        return Ok(text.clone());
-    }
-    let kept = length.checked_sub(end.as_str().chars().count()).ok_or("truncate() wants a longer length")?;
-    let mut cut = whole.char_indices().nth(kept).map_or(whole.len(), |(at, _)| at);
-    if !cuts_words {
-        cut = whole.get(..cut).and_then(|kept| kept.rfind(' ')).unwrap_or(cut);
-    }
-    let mut builder = Builder::default();
-    builder.push_part(text, 0..cut)?;
-    builder.push(&end)?;
-    builder.build()
 }
 
 /// Filters that go through the value's items.
@@ -418,7 +353,13 @@ fn on_any<'t>(name: &str, value: Value<'t>, given: &mut Bound<'t, '_>) -> Outcom
         },
         "attr" => {
             let name = given.required("name")?.to_text()?;
-            attribute(&value, name.as_str())?
+            match (&value, attribute(&value, name.as_str())?) {
+                // Attributes only, no items.
+                (Value::Dict(_), found) if !matches!(found, Value::Method(_)) => {
+                    Value::undefined(format!("'dict object' has no attribute '{}', which", name.as_str()))
+                }
+                (_, found) => found,
+            }
         }
         "tojson" => to_json(&value, given)?,
         "dictsort" => dict_sorted(&value, given)?,
@@ -505,7 +446,8 @@ fn to_int<'t>(value: &Value<'t>, given: &mut Bound<'t, '_>) -> Outcome<Value<'t>
                 2 => text.strip_prefix("0b").unwrap_or(&text),
                 _ => &text,
             };
-            let float = || text.parse::<f64>().ok().filter(|number| number.is_finite()).map(|number| number.trunc() as i64);
+            let float =
+                || text.parse::<f64>().ok().filter(|number| number.is_finite()).map(|number| number.trunc() as i64);
             i64::from_str_radix(digits, radix).ok().or_else(float)
         }
         other => other.as_int(),
@@ -515,7 +457,8 @@ fn to_int<'t>(value: &Value<'t>, given: &mut Bound<'t, '_>) -> Outcome<Value<'t>
 
 /// map, select, reject, selectattr and rejectattr.
 fn each<'t>(renderer: &mut Renderer<'t>, name: &str, value: &Value<'t>, given: Given<'t>) -> Outcome<Value<'t>> {
-    let list: Rc<List> = value.items()?;
+    // Anything that is false has no items here, be it None.
+    let list: Rc<List> = if value.is_true() { value.items()? } else { List::new(Vec::new())? };
     let mut given = given.of(name);
     let mut kept = Vec::with_capacity(list.items.len());
     if name == "map" {

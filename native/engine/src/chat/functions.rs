@@ -4,14 +4,15 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::{
     arguments::{Bound, Given},
-    methods::filled,
     render::Renderer,
+    strings::filled,
     text::{Builder, Text},
     value::{Outcome, Value},
 };
 use std::{cell::Cell, rc::Rc};
 
-pub(super) const NAMES: [&str; 7] = ["range", "dict", "namespace", "raise_exception", "strftime_now", "cycler", "joiner"];
+pub(super) const NAMES: [&str; 7] =
+    ["range", "dict", "namespace", "raise_exception", "strftime_now", "cycler", "joiner"];
 
 /// The sandbox's own limit.
 const MAX_RANGE: i64 = 100_000;
@@ -92,13 +93,25 @@ fn range<'t>(given: &mut Bound<'t, '_>) -> Outcome<Value<'t>> {
 fn strftime(format: &str, seconds: u64) -> String {
     const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
     const MONTHS: [&str; 12] = [
-        "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+        "January",
+        "February",
+        "March",
+        "April",
+        "May",
+        "June",
+        "July",
+        "August",
+        "September",
+        "October",
+        "November",
         "December",
     ];
     let days = seconds / 86_400;
     let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
     let (mut year, mut day_of_year) = (1970, days);
-    let length = |year: u64| if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) { 366 } else { 365 };
+    let length = |year: u64| {
+        if year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400)) { 366 } else { 365 }
+    };
     while day_of_year >= length(year) {
         day_of_year -= length(year);
         year += 1;
@@ -320,10 +333,7 @@ mod tests {
         // 2024-02-29 13:05:09 UTC, a Thursday.
         let leap_day = 1_709_211_909;
         let format = "%d %b %Y|%A, %B %-d|%Y-%m-%d %H:%M:%S|%I %p|%j|%%";
-        assert_eq!(
-            strftime(format, leap_day),
-            "29 Feb 2024|Thursday, February 29|2024-02-29 13:05:09|01 PM|060|%"
-        );
+        assert_eq!(strftime(format, leap_day), "29 Feb 2024|Thursday, February 29|2024-02-29 13:05:09|01 PM|060|%");
         assert_eq!(strftime("%a %d %b %Y", 0), "Thu 01 Jan 1970");
         assert_eq!(strftime("%F", 4_102_444_799), "2099-12-31");
     }

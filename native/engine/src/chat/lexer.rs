@@ -155,11 +155,15 @@ impl<'s> Lexer<'s> {
         }
         let mut from = 0;
         loop {
+            if self.rest.is_empty() {
+                return Ok(true);
+            }
             let found = self.rest.get(from..).and_then(|rest| rest.find("{%")).ok_or("a raw block is not closed")?;
             let at = from + found;
             let tag = self.rest.get(at + 2..).unwrap_or_default();
             let sign = tag.get(..1).filter(|sign| ["-", "+"].contains(sign)).unwrap_or_default();
-            let end = tag.get(sign.len()..).unwrap_or_default().trim_start().strip_prefix("endraw").map(str::trim_start);
+            let end =
+                tag.get(sign.len()..).unwrap_or_default().trim_start().strip_prefix("endraw").map(str::trim_start);
             match end {
                 Some(end) if ["%}", "-%}", "+%}"].iter().any(|close| end.starts_with(close)) => {
                     let at_line_start = self.at_line_start;

@@ -35,8 +35,7 @@ pub(super) fn spend(steps: u64) -> Result<(), String> {
     if after > MAX_STEPS {
         return Err(format!("it takes more than {MAX_STEPS} steps"));
     }
-    if after / CLOCK_STEPS != before / CLOCK_STEPS
-        && STARTED.get().is_some_and(|started| started.elapsed() > MAX_TIME)
+    if after / CLOCK_STEPS != before / CLOCK_STEPS && STARTED.get().is_some_and(|started| started.elapsed() > MAX_TIME)
     {
         return Err(format!("it takes more than {} seconds", MAX_TIME.as_secs()));
     }

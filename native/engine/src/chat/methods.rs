@@ -9,29 +9,30 @@ use super::{
     arguments::{Bound, Given},
     functions,
     meter::{spend, spend_bytes},
+    strings::{all, capitalized, filled, found, is_space, lines, replaced, split_at, split_space, stripped, titled},
     text::{Builder, Text},
     value::{Dict, List, Loop, Outcome, Value},
 };
 
-const TEXT_METHODS: &[&str] = &[
-    "capitalize", "casefold", "center", "count", "endswith", "find", "format", "index", "isalnum", "isalpha",
-    "isdecimal", "isdigit", "islower", "isnumeric", "isspace", "istitle", "isupper", "join", "ljust", "lower", "lstrip",
-    "partition", "removeprefix", "removesuffix", "replace", "rfind", "rindex", "rjust", "rpartition", "rsplit", "rstrip",
-    "split", "splitlines", "startswith", "strip", "swapcase", "title", "upper", "zfill",
-];
+const TEXT_METHODS: &str = "capitalize casefold center count endswith find format index isalnum isalpha isdecimal isdigit \
+    islower isnumeric isspace istitle isupper join ljust lower lstrip partition removeprefix \
+    removesuffix replace rfind rindex rjust rpartition rsplit rstrip split splitlines startswith strip \
+    swapcase title upper zfill";
 const DICT_METHODS: [&str; 5] = ["get", "items", "keys", "values", "copy"];
 const LIST_METHODS: [&str; 3] = ["index", "count", "copy"];
 /// They change their value: known, and refused when called.
-const CHANGING: [&str; 13] = [
-    "append", "extend", "insert", "remove", "pop", "clear", "sort", "reverse", "update", "setdefault", "popitem", "add",
-    "discard",
-];
+const CHANGING: &str = "append extend insert remove pop clear sort reverse update setdefault popitem add discard";
+
+/// Whether a name is one of those in a list with spaces between.
+pub(super) fn is_among(names: &str, name: &str) -> bool {
+    names.split(' ').any(|known| known == name)
+}
 
 fn method<'t>(value: &Value<'t>, name: &str) -> Option<Value<'t>> {
     let known = match value {
-        Value::Text(_) => TEXT_METHODS.contains(&name),
+        Value::Text(_) => is_among(TEXT_METHODS, name),
         Value::Dict(_) => DICT_METHODS.contains(&name) || ["pop", "clear", "update", "setdefault"].contains(&name),
-        Value::List(_) | Value::Tuple(_) => LIST_METHODS.contains(&name) || CHANGING.contains(&name),
+        Value::List(_) | Value::Tuple(_) => LIST_METHODS.contains(&name) || is_among(CHANGING, name),
         Value::Loop(_) => ["cycle", "changed"].contains(&name),
         Value::Cycler(_) => ["next", "reset"].contains(&name),
         _ => false,
@@ -167,11 +168,8 @@ fn picked<T: Clone>(items: &[T], [start, stop, step]: [Option<i64>; 3]) -> Outco
         Some(at) if at < 0 => at.saturating_add(length).clamp(lowest, highest),
         Some(at) => at.clamp(lowest, highest),
     };
-    let (mut at, stop) = if step > 0 {
-        (bound(start, 0), bound(stop, length))
-    } else {
-        (bound(start, length - 1), bound(stop, -1))
-    };
+    let (mut at, stop) =
+        if step > 0 { (bound(start, 0), bound(stop, length)) } else { (bound(start, length - 1), bound(stop, -1)) };
     let mut kept = Vec::new();
     while if step > 0 { at < stop } else { at > stop } {
         kept.extend(usize::try_from(at).ok().and_then(|at| items.get(at)).cloned());
@@ -185,7 +183,7 @@ pub(super) fn call<'t>(value: &Value<'t>, name: &str, given: Given<'t>) -> Outco
     let mut given = given.of(name);
     match value {
         Value::Text(text) => text_method(text, name, given),
-        _ if CHANGING.contains(&name) => Err(format!("{name} would change a value, which templates may not")),
+        _ if is_among(CHANGING, name) => Err(format!("{name} would change a value, which templates may not")),
         Value::Dict(dict) => {
             let result = dict_method(dict, name, &mut given)?;
             given.done()?;
@@ -240,12 +238,7 @@ fn dict_method<'t>(dict: &Rc<Dict<'t>>, name: &str, given: &mut Bound<'t, '_>) -
     }
 }
 
-fn list_method<'t>(
-    value: &Value<'t>,
-    list: &List<'t>,
-    name: &str,
-    given: &mut Bound<'t, '_>,
-) -> Outcome<Value<'t>> {
+fn list_method<'t>(value: &Value<'t>, list: &List<'t>, name: &str, given: &mut Bound<'t, '_>) -> Outcome<Value<'t>> {
     spend(list.items.len() as u64)?;
     match name {
         "index" => {
@@ -276,26 +269,10 @@ fn optional_text(given: &mut Bound, of: &str, name: &str) -> Outcome<Option<Text
     }
 }
 
-/// What `strip` and its kin leave: of white space, or of any of the characters.
-pub(super) fn stripped(text: &Text, characters: Option<&str>, start: bool, end: bool) -> Outcome<Text> {
-    let goes = |character: char| match characters {
-        Some(characters) => characters.contains(character),
-        None => is_space(character),
-    };
-    let whole = text.as_str();
-    let from = if start { whole.len() - whole.trim_start_matches(goes).len() } else { 0 };
-    let to = if end { whole.trim_end_matches(goes).len() } else { whole.len() };
-    text.slice(from..to.max(from))
-}
-
-/// Python's white space: Unicode's and the four information separators.
-pub(super) fn is_space(character: char) -> bool {
-    character.is_whitespace() || ('\u{1C}'..='\u{1F}').contains(&character)
-}
-
 fn text_method<'t>(text: &Text, name: &str, mut given: Bound<'t, '_>) -> Outcome<Value<'t>> {
     let whole = text.as_str();
-    spend_bytes(whole.len())?;
+    // Most go character by character.
+    spend_bytes(whole.len() * 8)?;
     let value = match name {
         "strip" | "lstrip" | "rstrip" => {
             let characters = optional_text(&mut given, name, "chars")?;
@@ -305,8 +282,11 @@ fn text_method<'t>(text: &Text, name: &str, mut given: Bound<'t, '_>) -> Outcome
         "upper" => Value::Text(text.map_chars(char::to_uppercase)?),
         "lower" | "casefold" => Value::Text(text.map_chars(char::to_lowercase)?),
         "swapcase" => Value::Text(text.map_chars(|character| {
-            let swapped: Vec<char> =
-                if character.is_uppercase() { character.to_lowercase().collect() } else { character.to_uppercase().collect() };
+            let swapped: Vec<char> = if character.is_uppercase() {
+                character.to_lowercase().collect()
+            } else {
+                character.to_uppercase().collect()
+            };
             swapped.into_iter()
         })?),
         "capitalize" => Value::Text(capitalized(text)?),
@@ -319,7 +299,11 @@ fn text_method<'t>(text: &Text, name: &str, mut given: Bound<'t, '_>) -> Outcome
             let part = part.as_str().unwrap_or_default();
             let matches = |wanted: &Value| -> Outcome<bool> {
                 let wanted = wants_text(name, wanted.clone())?;
-                Ok(if name == "startswith" { part.starts_with(wanted.as_str()) } else { part.ends_with(wanted.as_str()) })
+                Ok(if name == "startswith" {
+                    part.starts_with(wanted.as_str())
+                } else {
+                    part.ends_with(wanted.as_str())
+                })
             };
             match &wanted {
                 Value::Tuple(any) => {
@@ -407,7 +391,7 @@ fn text_method<'t>(text: &Text, name: &str, mut given: Bound<'t, '_>) -> Outcome
         }
         "isalpha" => Value::Bool(all(whole, char::is_alphabetic)),
         "isalnum" => Value::Bool(all(whole, char::is_alphanumeric)),
-        "isdigit" | "isdecimal" => Value::Bool(all(whole, |character| character.is_numeric() && character.to_digit(10).is_some())),
+        "isdigit" | "isdecimal" => Value::Bool(all(whole, |character| character.is_ascii_digit())),
         "isnumeric" => Value::Bool(all(whole, char::is_numeric)),
         "isspace" => Value::Bool(all(whole, is_space)),
         "isupper" => Value::Bool(whole.chars().any(char::is_uppercase) && !whole.chars().any(char::is_lowercase)),
@@ -422,158 +406,6 @@ fn text_method<'t>(text: &Text, name: &str, mut given: Bound<'t, '_>) -> Outcome
     Ok(value)
 }
 
-fn all(text: &str, test: impl Fn(char) -> bool) -> bool {
-    !text.is_empty() && text.chars().all(test)
-}
-
 fn texts<'t>(text: &Text, ranges: Vec<Range<usize>>) -> Outcome<Value<'t>> {
     Value::list(ranges.into_iter().map(|range| text.slice(range).map(Value::Text)).collect::<Outcome<_>>()?)
-}
-
-fn split_at(text: &str, separator: &str, most: Option<usize>, from_end: bool) -> Vec<Range<usize>> {
-    let most = most.unwrap_or(usize::MAX);
-    let mut found: Vec<usize> = if from_end {
-        text.rmatch_indices(separator).take(most).map(|(at, _)| at).collect()
-    } else {
-        text.match_indices(separator).take(most).map(|(at, _)| at).collect()
-    };
-    found.sort_unstable();
-    let mut ranges = Vec::with_capacity(found.len() + 1);
-    let mut start = 0;
-    for at in found {
-        ranges.push(start..at);
-        start = at + separator.len();
-    }
-    ranges.push(start..text.len());
-    ranges
-}
-
-fn split_space(text: &str, most: Option<usize>, from_end: bool) -> Vec<Range<usize>> {
-    let most = most.unwrap_or(usize::MAX);
-    let mut ranges: Vec<Range<usize>> = Vec::new();
-    let mut start = None;
-    for (at, character) in text.char_indices().chain([(text.len(), ' ')]) {
-        match (is_space(character), start) {
-            (false, None) => start = Some(at),
-            (true, Some(from)) => {
-                ranges.push(from..at);
-                start = None;
-            }
-            _ => {}
-        }
-    }
-    if ranges.len() > most {
-        // What is not split keeps its inner white space.
-        if from_end {
-            let kept = ranges.len() - most;
-            let end = ranges.get(kept - 1).map_or(0, |range| range.end);
-            let first = ranges.first().map_or(0, |range| range.start);
-            ranges.drain(..kept);
-            ranges.insert(0, first..end);
-        } else {
-            let start = ranges.get(most).map_or(0, |range| range.start);
-            ranges.truncate(most);
-            ranges.push(start..text.trim_end_matches(is_space).len());
-        }
-    }
-    ranges
-}
-
-pub(super) fn lines(text: &str, keeps_ends: bool) -> Vec<Range<usize>> {
-    let mut ranges = Vec::new();
-    let mut start = 0;
-    let mut characters = text.char_indices().peekable();
-    while let Some((at, character)) = characters.next() {
-        let mut end = at + character.len_utf8();
-        if character == '\r' && characters.next_if(|(_, next)| *next == '\n').is_some() {
-            end += 1;
-        }
-        if matches!(character, '\n' | '\r' | '\u{B}' | '\u{C}' | '\u{1C}'..='\u{1E}' | '\u{85}' | '\u{2028}' | '\u{2029}') {
-            ranges.push(start..if keeps_ends { end } else { at });
-            start = end;
-        }
-    }
-    if start < text.len() {
-        ranges.push(start..text.len());
-    }
-    ranges
-}
-
-pub(super) fn replaced(text: &Text, old: &str, new: &Text, most: Option<usize>) -> Outcome<Text> {
-    let mut builder = Builder::default();
-    let mut start = 0;
-    for (at, found) in text.as_str().match_indices(old).take(most.unwrap_or(usize::MAX)) {
-        builder.push_part(text, start..at)?;
-        builder.push(new)?;
-        start = at + found.len();
-    }
-    builder.push_part(text, start..text.as_str().len())?;
-    builder.build()
-}
-
-pub(super) fn capitalized(text: &Text) -> Outcome<Text> {
-    let mut first = true;
-    text.map_chars(|character| {
-        let changed: Vec<char> =
-            if std::mem::take(&mut first) { character.to_uppercase().collect() } else { character.to_lowercase().collect() };
-        changed.into_iter()
-    })
-}
-
-/// Upper case where `starts` says so of the character before, lower case elsewhere.
-pub(super) fn titled(text: &Text, starts: impl Fn(Option<char>) -> bool) -> Outcome<Text> {
-    let mut before = None;
-    text.map_chars(|character| {
-        let changed: Vec<char> =
-            if starts(before) { character.to_uppercase().collect() } else { character.to_lowercase().collect() };
-        before = Some(character);
-        changed.into_iter()
-    })
-}
-
-fn found<'t>(whole: &str, name: &str, wanted: &str, start: Option<i64>, end: Option<i64>) -> Outcome<Value<'t>> {
-    let length = whole.chars().count();
-    let at = |given: Option<i64>, otherwise: usize| match given {
-        None => otherwise,
-        Some(at) if at < 0 => usize::try_from(at.saturating_add(length as i64)).unwrap_or(0),
-        Some(at) => usize::try_from(at).unwrap_or(length),
-    };
-    let byte = |at: usize| whole.char_indices().nth(at).map_or(whole.len(), |(byte, _)| byte);
-    let (first, last) = (at(start, 0), at(end, length).min(length));
-    let part = if first <= last { whole.get(byte(first)..byte(last)) } else { None };
-    if name == "count" {
-        return Ok(Value::Int(part.map_or(0, |part| part.matches(wanted).count()) as i64));
-    }
-    let position = part.and_then(|part| {
-        let byte = if name.starts_with('r') { part.rfind(wanted) } else { part.find(wanted) }?;
-        Some(first + part.get(..byte)?.chars().count())
-    });
-    match position {
-        Some(position) => Ok(Value::Int(position as i64)),
-        None if name.ends_with("index") => Err("substring not found".into()),
-        None => Ok(Value::Int(-1)),
-    }
-}
-
-pub(super) fn filled(text: &Text, how: &str, width: usize, fill: char) -> Outcome<Text> {
-    let length = text.as_str().chars().count();
-    let missing = width.saturating_sub(length);
-    let (left, fill) = match how {
-        "ljust" => (0, fill),
-        "rjust" => (missing, fill),
-        "zfill" => (missing, '0'),
-        // Python puts the odd one on the left when the width is odd.
-        _ => (missing / 2 + (missing & width & 1), fill),
-    };
-    let mut builder = Builder::default();
-    let sign = usize::from(how == "zfill" && text.as_str().starts_with(['-', '+']));
-    builder.push_part(text, 0..sign)?;
-    for _ in 0..left {
-        builder.push_char(fill, false)?;
-    }
-    builder.push_part(text, sign..text.as_str().len())?;
-    for _ in left..missing {
-        builder.push_char(fill, false)?;
-    }
-    builder.build()
 }

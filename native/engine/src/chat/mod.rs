@@ -8,6 +8,7 @@
 
 mod arguments;
 mod ast;
+mod expression;
 mod filters;
 mod functions;
 mod json;
@@ -17,6 +18,7 @@ mod methods;
 mod parser;
 mod predicates;
 mod render;
+mod strings;
 mod text;
 mod value;
 

@@ -2,15 +2,13 @@
 
 use super::{
     arguments::Given,
+    methods::is_among,
     value::{Outcome, Value},
 };
 
-const KNOWN: &[&str] = &[
-    "defined", "undefined", "none", "boolean", "true", "false", "integer", "float", "number", "string", "mapping",
-    "sequence", "iterable", "callable", "sameas", "eq", "equalto", "==", "ne", "!=", "lt", "lessthan", "<", "le", "<=",
-    "gt", "greaterthan", ">", "ge", ">=", "in", "odd", "even", "divisibleby", "lower", "upper", "escaped", "filter",
-    "test",
-];
+const KNOWN: &str = "defined undefined none boolean true false integer float number string mapping sequence iterable \
+    callable sameas eq equalto == ne != lt lessthan < le <= gt greaterthan > ge >= in odd even \
+    divisibleby lower upper escaped filter test";
 
 pub(super) fn holds<'t>(name: &str, value: &Value<'t>, given: Given<'t>) -> Outcome<bool> {
     use std::cmp::Ordering::{Greater, Less};
@@ -36,7 +34,12 @@ pub(super) fn holds<'t>(name: &str, value: &Value<'t>, given: Given<'t>) -> Outc
         }
         "callable" => matches!(
             value,
-            Value::Macro(_) | Value::Function(_) | Value::Method(_) | Value::Joiner(_) | Value::Loop(_) | Value::Undefined(_)
+            Value::Macro(_)
+                | Value::Function(_)
+                | Value::Method(_)
+                | Value::Joiner(_)
+                | Value::Loop(_)
+                | Value::Undefined(_)
         ),
         "sameas" => {
             let other = given.required("other")?;
@@ -59,7 +62,7 @@ pub(super) fn holds<'t>(name: &str, value: &Value<'t>, given: Given<'t>) -> Outc
         "upper" => cased(value, char::is_uppercase, char::is_lowercase)?,
         "escaped" => false,
         "filter" => super::filters::is_known(value.to_text()?.as_str()),
-        "test" => KNOWN.contains(&value.to_text()?.as_str()),
+        "test" => is_among(KNOWN, value.to_text()?.as_str()),
         other => return Err(format!("No test named {other:?}")),
     };
     given.done()?;

@@ -13,9 +13,9 @@ use std::{
 use super::{
     arguments::Given,
     ast::{Arguments, Comparison, Expression, Filter, For, Macro, Operator, Statement, Target},
-    filters, functions, methods,
+    filters, functions,
     meter::spend,
-    predicates,
+    methods, predicates,
     text::{Builder, Text},
     value::{Closure, List, Loop, Namespace, Outcome, Scope, Value},
 };
@@ -328,7 +328,8 @@ impl<'t> Renderer<'t> {
             Expression::Negative(value) => match self.value(value, scope)? {
                 Value::Float(number) => Value::Float(-number),
                 other => {
-                    let number = other.as_int().ok_or_else(|| format!("bad operand for unary -: '{}'", other.kind()))?;
+                    let number =
+                        other.as_int().ok_or_else(|| format!("bad operand for unary -: '{}'", other.kind()))?;
                     Value::Int(number.checked_neg().ok_or("a number is too large")?)
                 }
             },
@@ -379,7 +380,12 @@ impl<'t> Renderer<'t> {
         })
     }
 
-    fn call_expression(&mut self, callee: &'t Expression, given: Given<'t>, scope: &Rc<Scope<'t>>) -> Outcome<Value<'t>> {
+    fn call_expression(
+        &mut self,
+        callee: &'t Expression,
+        given: Given<'t>,
+        scope: &Rc<Scope<'t>>,
+    ) -> Outcome<Value<'t>> {
         let callee = self.value(callee, scope)?;
         self.call(&callee, given)
     }
@@ -533,9 +539,9 @@ fn arithmetic<'t>(operator: Operator, left: &Value<'t>, right: &Value<'t>) -> Ou
                 let exact = one.checked_rem(two)? == 0;
                 if two < 0 && !exact { quotient.checked_sub(1) } else { Some(quotient) }
             }),
-            Operator::Remainder => one.checked_rem(two).map(|rest| {
-                if rest != 0 && (rest < 0) != (two < 0) { rest + two } else { rest }
-            }),
+            Operator::Remainder => {
+                one.checked_rem(two).map(|rest| if rest != 0 && (rest < 0) != (two < 0) { rest + two } else { rest })
+            }
             Operator::Power if two >= 0 => u32::try_from(two).ok().and_then(|power| one.checked_pow(power)),
             Operator::Power | Operator::Divide => {
                 return arithmetic(operator, &Value::Float(one as f64), &Value::Float(two as f64));

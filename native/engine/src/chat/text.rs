@@ -31,7 +31,7 @@ impl Text {
 
     /// A string that is content from end to end.
     pub fn content(text: &str) -> Self {
-        let content = if text.is_empty() { Vec::new() } else { vec![0..text.len()] };
+        let content = Some(0..text.len()).filter(|range| !range.is_empty()).into_iter().collect();
         Text(Rc::new(Inner { text: text.to_owned(), content, _held: None }))
     }
 

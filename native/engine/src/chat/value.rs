@@ -248,8 +248,7 @@ impl<'t> Value<'t> {
             (Value::Undefined(_), Value::Undefined(_)) | (Value::None, Value::None) => true,
             (Value::Text(one), Value::Text(two)) => one.as_str() == two.as_str(),
             (Value::List(one), Value::List(two)) | (Value::Tuple(one), Value::Tuple(two)) => {
-                one.items.len() == two.items.len()
-                    && one.items.iter().zip(&two.items).all(|(one, two)| one.equals(two))
+                one.items.len() == two.items.len() && one.items.iter().zip(&two.items).all(|(one, two)| one.equals(two))
             }
             (Value::Dict(one), Value::Dict(two)) => {
                 one.entries.len() == two.entries.len()

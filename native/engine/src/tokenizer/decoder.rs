@@ -28,9 +28,15 @@ enum Kind {
     ByteFallback,
     Fuse,
     /// Up to `count` of `content` at the start of each token.
-    StripStart { content: char, count: usize },
+    StripStart {
+        content: char,
+        count: usize,
+    },
     /// `replacement` is a space, except in the first token when `drops_first`.
-    Metaspace { replacement: char, drops_first: bool },
+    Metaspace {
+        replacement: char,
+        drops_first: bool,
+    },
     /// A decoder that looks at one token at a time.
     PerToken(DecoderWrapper),
     /// A decoder that has to see all tokens.

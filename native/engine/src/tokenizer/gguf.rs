@@ -190,12 +190,8 @@ fn sentence_piece(vocabulary: &Vocabulary) -> Result<tokenizers::Tokenizer> {
     let architecture = metadata.str("general.architecture").unwrap_or_default();
     let gemma = architecture.starts_with("gemma");
     let prefix = metadata.bool("tokenizer.ggml.add_space_prefix").unwrap_or(!gemma);
-    let shape = match (architecture, prefix) {
-        ("phi3", true) => Shape::prepending(),
-        (_, true) => Shape::llama("first"),
-        (_, false) if gemma => Shape::gemma(),
-        (_, false) => Shape::llama("never"),
-    };
+    // The space goes before every stretch between added tokens, as SentencePiece and llama.cpp have it.
+    let shape = if prefix { Shape::prepending() } else { Shape::gemma() };
 
     let tokens: Vec<String> = vocabulary.tokens.iter().map(|token| respelled(token, gemma)).collect();
     let merges = match metadata.strings("tokenizer.ggml.merges") {
@@ -203,12 +199,12 @@ fn sentence_piece(vocabulary: &Vocabulary) -> Result<tokenizers::Tokenizer> {
         None => merges_of_scores(vocabulary, &tokens, gemma)?,
     };
     let ids: Vocab = tokens.into_iter().zip(0u32..).collect();
-    let mut builder =
-        BPE::builder().vocab_and_merges(ids, merges).byte_fallback(true).fuse_unk(true).cache_capacity(0);
+    let mut builder = BPE::builder().vocab_and_merges(ids, merges).byte_fallback(true).fuse_unk(true).cache_capacity(0);
     if let Some((_, unknown)) = vocabulary.named("unknown_token_id")? {
         builder = builder.unk_token(unknown.to_owned());
     }
-    let mut inner = tokenizers::Tokenizer::new(builder.build().map_err(|error| failed("tokenizer.ggml.tokens", error))?);
+    let mut inner =
+        tokenizers::Tokenizer::new(builder.build().map_err(|error| failed("tokenizer.ggml.tokens", error))?);
     inner.with_normalizer(shape.normalizer).map_err(|error| failed("normalizer", error))?;
     inner.with_pre_tokenizer(shape.pre_tokenizer);
     inner.with_decoder(Some(shape.decoder));
@@ -237,8 +233,7 @@ fn merges_of_scores(vocabulary: &Vocabulary, tokens: &[String], by_place: bool) 
         None if by_place => &[],
         None => return Err(missing("tokenizer.ggml.scores", "numbers")),
     };
-    let takes_part =
-        |at: usize| !matches!(vocabulary.type_of(at), Some(UNKNOWN | CONTROL | UNUSED | BYTE));
+    let takes_part = |at: usize| !matches!(vocabulary.type_of(at), Some(UNKNOWN | CONTROL | UNUSED | BYTE));
     let places: HashMap<&str, u32> = tokens
         .iter()
         .zip(0u32..)

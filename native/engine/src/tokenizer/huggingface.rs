@@ -1,9 +1,8 @@
 //! tokenizer.json and tokenizer_config.json to a tokenizer.
 //!
 //! The file is read once into typed pieces, the model is built through the crate's builders after the checks that
-//! the builders leave out, and then the config's say is added: special tokens, BOS and EOS, and for some model
-//! families what transformers itself builds instead of what the file says. The surprise: "tokenizer_class" decides
-//! more than its name says: for a LlamaTokenizer transformers ignores the file's normalizer and pre-tokenizer.
+//! the builders leave out, and then the config's say is added: special tokens by name. The surprise: for some model
+//! families (`family`) transformers ignores the file's normalizer, pre-tokenizer and decoder, and so do we.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -17,15 +16,10 @@ use serde::{
 use serde_json::Value;
 use tokenizers::{
     AddedToken, DecoderWrapper, ModelWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper,
-    models::{
-        bpe::BPE,
-        unigram::Unigram,
-        wordlevel::WordLevel,
-        wordpiece::WordPiece,
-    },
+    models::{bpe::BPE, unigram::Unigram, wordlevel::WordLevel, wordpiece::WordPiece},
 };
 
-use super::{Around, Parts, decoder::failed, family::Family};
+use super::{Parts, decoder::failed, family::Family};
 use crate::error::{Error, Result};
 
 /// How much longer a normalizer may make a text.
@@ -40,11 +34,11 @@ struct File {
     #[serde(default)]
     normalizer: Option<Value>,
     #[serde(default)]
-    pre_tokenizer: Option<PreTokenizerWrapper>,
+    pre_tokenizer: Option<Value>,
     #[serde(default)]
-    post_processor: Option<PostProcessorWrapper>,
+    post_processor: Option<Value>,
     #[serde(default)]
-    decoder: Option<DecoderWrapper>,
+    decoder: Option<Value>,
     model: Model,
 }
 
@@ -83,8 +77,9 @@ enum Vocabulary {
 struct Merges(Vec<(String, String)>);
 
 pub(super) fn parts(model_type: &str, file: &[u8], config: Option<&Value>) -> Result<Parts> {
-    let file: File = serde_json::from_slice(file)
-        .map_err(|error| Error::malformed("tokenizer.json", "a tokenizer of the tokenizers library", error.to_string()))?;
+    let file: File = serde_json::from_slice(file).map_err(|error| {
+        Error::malformed("tokenizer.json", "a tokenizer of the tokenizers library", error.to_string())
+    })?;
     let clean_up = wants_clean_up(&file.model, config);
     let family = Family::of(model_type, config, is_byte_level(&file));
     let File { added_tokens, normalizer, pre_tokenizer, post_processor, decoder, mut model } = file;
@@ -94,6 +89,7 @@ pub(super) fn parts(model_type: &str, file: &[u8], config: Option<&Value>) -> Re
         model.byte_fallback = Some(shape.sentence_piece);
         model.fuse_unk = Some(shape.sentence_piece);
     }
+    let shaped = shape.is_some();
     let mut inner = tokenizers::Tokenizer::new(build_model(model)?);
     match shape {
         Some(shape) => {
@@ -102,19 +98,22 @@ pub(super) fn parts(model_type: &str, file: &[u8], config: Option<&Value>) -> Re
             inner.with_decoder(Some(shape.decoder));
         }
         None => {
-            let normalizer = normalizer.map(checked_normalizer).transpose()?;
+            let normalizer: Option<NormalizerWrapper> = part("normalizer", normalizer)?;
             inner.with_normalizer(normalizer).map_err(|error| failed("normalizer", error))?;
-            inner.with_pre_tokenizer(pre_tokenizer);
-            inner.with_decoder(decoder);
+            inner.with_pre_tokenizer(part::<PreTokenizerWrapper>("pre_tokenizer", pre_tokenizer)?);
+            inner.with_decoder(part::<DecoderWrapper>("decoder", decoder)?);
         }
     }
-    inner.with_post_processor(post_processor);
+    inner.with_post_processor(part::<PostProcessorWrapper>("post_processor", post_processor)?);
+    let described = config.and_then(|config| config.get("added_tokens_decoder")).is_some();
+    // What transformers builds itself, it gives the config's added tokens instead of the file's.
+    let added_tokens = if shaped && described { Vec::new() } else { added_tokens };
     inner.add_tokens(added_tokens).map_err(|error| failed("added_tokens", error))?;
 
     let named = named_tokens(family, config);
     add_from_config(&mut inner, &named, config)?;
-    let around = around(&inner, &named, config);
-    Ok(Parts { inner, around, named, more_eos_ids: Vec::new(), clean_up })
+    // Beside a tokenizer.json, transformers pays no heed to the config's add_bos_token: the post-processor rules.
+    Ok(Parts { inner, around: None, named, more_eos_ids: Vec::new(), clean_up })
 }
 
 impl Model {
@@ -164,9 +163,7 @@ fn build_model(model: Model) -> Result<ModelWrapper> {
             unigram.resize_cache(0);
             Ok(unigram.into())
         }
-        ("Unigram", Vocabulary::Ids(_)) => {
-            Err(malformed("model.vocab", "a list of tokens with scores", "an object"))
-        }
+        ("Unigram", Vocabulary::Ids(_)) => Err(malformed("model.vocab", "a list of tokens with scores", "an object")),
         ("WordLevel", Vocabulary::Ids(vocab)) => {
             let mut builder = WordLevel::builder().vocab(vocab.into_iter().collect());
             if let Some(token) = model.unk_token {
@@ -207,14 +204,43 @@ fn check_merges(vocab: &HashMap<String, u32>, merges: &[(String, String)], prefi
     Ok(())
 }
 
-fn checked_normalizer(described: Value) -> Result<NormalizerWrapper> {
+/// A part of the tokenizer from its description, after the checks that the crate leaves out.
+fn part<T: for<'de> Deserialize<'de>>(at: &str, described: Option<Value>) -> Result<Option<T>> {
+    let Some(described) = described else { return Ok(None) };
     let growth = growth(&described);
     if growth > MAX_NORMALIZER_GROWTH {
         let expected = format!("a text at most {MAX_NORMALIZER_GROWTH} times as long");
-        return Err(malformed("normalizer", &expected, format!("up to {growth} times")));
+        return Err(malformed(at, &expected, format!("up to {growth} times")));
     }
+    check_steps(at, &described)?;
     serde_json::from_value(described)
-        .map_err(|error| malformed("normalizer", "a normalizer of the tokenizers library", error.to_string()))
+        .map(Some)
+        .map_err(|error| malformed(at, "a part as the tokenizers library describes it", error.to_string()))
+}
+
+/// Steps that the crate would panic on when they are used.
+fn check_steps(at: &str, described: &Value) -> Result<()> {
+    for list in ["pretokenizers", "processors"] {
+        for inner in described.get(list).and_then(Value::as_array).into_iter().flatten() {
+            check_steps(at, inner)?;
+        }
+    }
+    match described.get("type").and_then(Value::as_str) {
+        Some("FixedLength") if described.get("length").and_then(Value::as_u64) == Some(0) => {
+            Err(malformed(at, "a length of at least 1", "0"))
+        }
+        Some("TemplateProcessing") => {
+            let known = described.get("special_tokens").and_then(Value::as_object);
+            let pieces = ["single", "pair"].iter().filter_map(|key| described.get(key)?.as_array()).flatten();
+            for name in pieces.filter_map(|piece| piece.get("SpecialToken")?.get("id")?.as_str()) {
+                if !known.is_some_and(|known| known.contains_key(name)) {
+                    return Err(malformed(at, "special tokens that are described", name));
+                }
+            }
+            Ok(())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// An upper bound of what a normalizer's replacements multiply a text's length by.
@@ -229,8 +255,8 @@ fn growth(described: &Value) -> usize {
 }
 
 fn is_byte_level(file: &File) -> bool {
-    let mentions = |value: serde_json::Result<Value>| value.is_ok_and(|value| value.to_string().contains("\"ByteLevel\""));
-    mentions(serde_json::to_value(&file.pre_tokenizer)) || mentions(serde_json::to_value(&file.decoder))
+    let mentions = |part: &Option<Value>| part.as_ref().is_some_and(|part| part.to_string().contains("\"ByteLevel\""));
+    mentions(&file.pre_tokenizer) || mentions(&file.decoder)
 }
 
 /// transformers cleans up after models that are not BPE, and after BPE only when the config insists.
@@ -314,23 +340,6 @@ fn added_token(value: &Value) -> Option<AddedToken> {
             .rstrip(flag("rstrip").unwrap_or(false))
             .single_word(flag("single_word").unwrap_or(false)),
     )
-}
-
-/// "add_bos_token" and "add_eos_token", when either is there, take the place of the file's post-processor.
-fn around(
-    inner: &tokenizers::Tokenizer,
-    named: &BTreeMap<String, String>,
-    config: Option<&Value>,
-) -> Option<Around> {
-    let config = config?.as_object()?;
-    if !config.contains_key("add_bos_token") && !config.contains_key("add_eos_token") {
-        return None;
-    }
-    let id = |flag: &str, name: &str| {
-        let asked = config.get(flag).and_then(Value::as_bool).unwrap_or(false);
-        if asked { inner.token_to_id(named.get(name)?) } else { None }
-    };
-    Some(Around { before: id("add_bos_token", "bos_token"), after: id("add_eos_token", "eos_token") })
 }
 
 impl<'de> Deserialize<'de> for Vocabulary {

@@ -36,7 +36,7 @@ const MAX_TEXT_BYTES: usize = 16 << 20;
 /// A tokenizer, ready to be shared between threads.
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
-    /// Ids that `encode` puts around the text, when it is not the file's post-processor that does.
+    /// Ids that `encode` puts around the text (GGUF); None when a post-processor does (tokenizer.json).
     around: Option<Around>,
     /// Named special tokens ("bos_token", "eos_token", ...) with their text, as chat templates see them.
     named: BTreeMap<String, String>,

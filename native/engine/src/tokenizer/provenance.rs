@@ -8,8 +8,7 @@
 use std::ops::Range;
 
 use tokenizers::{
-    Model, NormalizedString, Normalizer, OffsetType, PreTokenizedString, PreTokenizer, Token,
-    normalizer::Range as Span,
+    Model, NormalizedString, Normalizer, OffsetType, PreTokenizedString, PreTokenizer, Token, normalizer::Range as Span,
 };
 
 use super::{Tokenizer, check_size, guarded, matcher::Table};

@@ -160,7 +160,10 @@ mod tests {
     /// The definition, written naively: the first end of any stop, the longest of those that end there.
     fn cut(text: &str, stops: &[String]) -> (String, Option<String>) {
         for end in 1..=text.len() {
-            let longest = stops.iter().filter(|stop| text.as_bytes()[..end].ends_with(stop.as_bytes())).max_by_key(|stop| stop.len());
+            let longest = stops
+                .iter()
+                .filter(|stop| text.as_bytes()[..end].ends_with(stop.as_bytes()))
+                .max_by_key(|stop| stop.len());
             if let Some(stop) = longest {
                 return (text[..end - stop.len()].to_owned(), Some(stop.clone()));
             }
@@ -171,7 +174,13 @@ mod tests {
     #[test]
     fn stops_are_found_wherever_pieces_end() {
         let stop_lists = [
-            vec!["aab"], vec!["ab", "aab"], vec!["abab", "ba"], vec!["\n\n", "é!"], vec!["aaaa", "b"], vec!["zz"], vec![],
+            vec!["aab"],
+            vec!["ab", "aab"],
+            vec!["abab", "ba"],
+            vec!["\n\n", "é!"],
+            vec!["aaaa", "b"],
+            vec!["zz"],
+            vec![],
         ];
         let texts = ["aaab", "abaabab", "aé!a", "a\n\n\nb", "aaabaaaa", "", "ababab", "xxéé!!"];
         for stops in stop_lists {
