@@ -22,11 +22,14 @@ const LINES: usize = 600;
 const LONG: [(&str, &str); 3] = [
     ("src/viva_tensor.gleam", "the facade: Gleam cannot export a variant again, so all of them are defined there"),
     ("native/engine/src/chat/parser.rs", "is being replaced"),
-    ("native/engine/src/backend/cpu/forward.rs", "the stages share one plan of who writes what"),
+    (
+        "native/engine/src/backend/cpu/forward.rs",
+        "the stages of one pass, in their order, which share one plan of who writes what",
+    ),
 ];
 
 /// The engine's rooms, from the ground up: each may use those before it and no other.
-const FLOORS: [&str; 13] = [
+const FLOORS: [&str; 14] = [
     "error",
     "bounded",
     "buffer",
@@ -37,6 +40,7 @@ const FLOORS: [&str; 13] = [
     "model",
     "chat",
     "backend",
+    "tensor",
     "loaded",
     "loader",
     "session",
@@ -291,7 +295,7 @@ struct Scope {
 /// - of a function, trait, impl, macro or module around it, right above that one's header; or
 /// - that begins with "SAFETY of the bodies", before it and in the same braces, or in braces around it.
 ///
-/// An `unsafe fn` is explained by such a comment within its body, too: there it says on what the body relies. One of an
+/// An `unsafe fn(…)` that is a type does nothing. An `unsafe fn` is explained by such a comment within its body, too: there it says on what the body relies. One of an
 /// `impl Trait for` is explained by the trait, where one of `contracts` has that name.
 fn unexplained(source: &Source, contracts: &BTreeSet<String>) -> Vec<String> {
     let comments: Vec<&str> = source.comments.lines().collect();
@@ -320,7 +324,7 @@ fn unexplained(source: &Source, contracts: &BTreeSet<String>) -> Vec<String> {
             if statement.trim().is_empty() && !found.is_whitespace() {
                 began = number;
             }
-            if words(line, "unsafe").any(|position| position == column) {
+            if words(line, "unsafe").any(|position| position == column) && !is_pointer_type(&line[column..]) {
                 let by_statement = (began..=number).any(tells) || told_above(began) || told_above(number);
                 let by_trait = scopes.iter().any(|scope| {
                     let header = scope.header.split_whitespace().collect::<Vec<_>>();
@@ -352,15 +356,24 @@ fn unexplained(source: &Source, contracts: &BTreeSet<String>) -> Vec<String> {
     breaks
 }
 
+/// `unsafe fn(i32)` and `unsafe extern "C" fn(i32)`: types, which do nothing.
+fn is_pointer_type(code: &str) -> bool {
+    let rest = code.strip_prefix("unsafe").unwrap_or(code).trim_start();
+    let rest = match rest.strip_prefix("extern") {
+        Some(rest) => rest.trim_start().trim_start_matches(['"', ' ']),
+        None => rest,
+    };
+    rest.starts_with("fn(")
+}
+
 /// The lines of the body of an `unsafe fn` that begins at a place; none for anything else.
 fn body_lines(code: &[&str], number: usize, column: usize) -> Range<usize> {
     let is_function = code[number][column..].split_whitespace().nth(1) == Some("fn");
     let mut depth = 0;
     for (line, text) in code.iter().enumerate().skip(number).take_while(|_| is_function) {
         for found in text.chars() {
-            depth += i32::from(found == '{') - i32::from(found == '}');
-            let declared_only = found == ';' && depth == 0;
-            if declared_only || (found == '}' && depth == 0) {
+            depth += i32::from("{([".contains(found)) - i32::from("})]".contains(found));
+            if depth == 0 && (found == ';' || found == '}') {
                 return number..line + 1;
             }
         }
@@ -405,6 +418,7 @@ fn every_unsafe_says_why() {
     assert_eq!(breaks("/// # Safety\n/// None.\nunsafe fn f() {\n    unsafe { g() }\n}\nunsafe fn h() {}"), 1);
     assert_eq!(breaks("impl Simd for A {\n    unsafe fn f() {}\n}\nimpl Other for A {\n    unsafe fn f() {}\n}"), 1);
     assert_eq!(breaks("unsafe fn f() {\n    // SAFETY: so.\n    unsafe { g() }\n}\nunsafe fn h() {\n    g()\n}"), 1);
+    assert_eq!(breaks("type F = unsafe extern \"C\" fn(i32);\nunsafe extern \"C\" fn f() {}"), 1);
     assert_eq!(breaks("mod a {\n    // SAFETY of the bodies: so.\n    unsafe fn f() {}\n}\nunsafe fn g() {}"), 1);
 }
 
