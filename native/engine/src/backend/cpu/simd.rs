@@ -265,6 +265,9 @@ mod x86 {
 /// Calls `$function::<S>($values)` with the level's instructions enabled around it.
 ///
 /// `$function` is an `#[inline(always)] unsafe fn` with one `Simd` type parameter first.
+///
+/// # Safety
+/// The level's instructions are there, and what `$function` asks for holds.
 macro_rules! with_level {
     ($level:expr, $function:ident ( $($name:ident : $type:ty),* ), ( $($value:expr),* )) => {{
         #[cfg(target_arch = "x86_64")]
