@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measures checkpoints with the command line's `bench`, writes bench/results/*.json and prints a table.
+r"""Measures checkpoints with the command line's `bench`, writes bench/results/*.json and prints a table.
 
 Each checkpoint is measured several times, in rounds over all of them, so that a machine that slows down slows all;
 what is kept is the round with the median decode speed, as it came, beside the lowest and highest. A file is named
@@ -9,11 +9,12 @@ With --llama-bench (or LLAMA_BENCH in the environment) llama.cpp measures each G
 after us, with as many threads. Its figures and our ratio to them go into the same file. The surprise: llama-bench
 decodes from an empty cache, and we behind the prompt, which is a little more work.
 
-How to get llama-bench, with cmake and a C++ compiler at hand:
+How to get llama-bench, with a C++ compiler and cmake (`pip install cmake`) at hand:
 
-    pip download --no-deps --no-binary :all: --no-build-isolation llama-cpp-python
+    pip download --no-deps --no-binary llama-cpp-python llama-cpp-python
     tar -xf llama_cpp_python-*.tar.gz
-    cmake -S llama_cpp_python-*/vendor/llama.cpp -B llama -DCMAKE_BUILD_TYPE=Release
+    cmake -S llama_cpp_python-*/vendor/llama.cpp -B llama -DCMAKE_BUILD_TYPE=Release -DLLAMA_BUILD_SERVER=OFF \
+        -DLLAMA_BUILD_UI=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_OPENSSL=OFF
     cmake --build llama --target llama-bench -j
     make bench LLAMA_BENCH=llama/bin/llama-bench
 """
