@@ -60,9 +60,9 @@ test-elixir: build ## run the Elixir tests (ExUnit)
 	@if [ -f mix.exs ]; then mix test; else echo 'There is no mix.exs, so there are no Elixir tests.'; fi
 
 .PHONY: bench
-bench: build ## measure decode and prefill speed; MODELS="a.gguf folder …" picks the checkpoints
+bench: build ## measure speed; MODELS="a.gguf folder …" picks checkpoints, LLAMA_BENCH=… measures llama.cpp beside
 	@models='$(MODELS)'; [ -n "$$models" ] || models=$$(python3 tools/fetch_model.py); \
-	python3 tools/bench.py $$models
+	LLAMA_BENCH='$(LLAMA_BENCH)' python3 tools/bench.py $$models
 
 .PHONY: fmt
 fmt: setup ## format the sources (Gleam's where the official gleam is on PATH)

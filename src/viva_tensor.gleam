@@ -227,6 +227,8 @@ pub type ModelInfo {
     device: String,
     /// What the device brings along, such as "avx512, 2 threads".
     device_note: String,
+    /// Threads that compute.
+    threads: Int,
     /// The tokens that end an answer.
     eos_ids: List(Int),
     has_chat_template: Bool,
@@ -259,6 +261,7 @@ pub fn model_info(model: Model) -> Result(ModelInfo, Error) {
     max_context: info.max_context,
     device: info.device,
     device_note: info.device_note,
+    threads: info.threads,
     eos_ids: info.eos_ids,
     has_chat_template: info.has_chat_template,
   )

@@ -5,6 +5,7 @@
 -export([arguments/0, set_up_terminal/0, write/1, write_error/1, read_line/1, halt/1, read_file/1]).
 -export([parse_int/1, parse_float/1, short_float/1, fixed_float/2, monotonic_seconds/0]).
 -export([json_encode/1, json_decode/1]).
+-export([start_ticker/1, stop_ticker/1]).
 
 %% Runs Work, then Cleanup, also when Work raises or is thrown out of.
 finally(Work, Cleanup) ->
@@ -160,3 +161,30 @@ value(Integer) when is_integer(Integer) -> {integer, Integer};
 value(Float) when is_float(Float) -> {number, Float};
 value(Boolean) when is_boolean(Boolean) -> {boolean, Boolean};
 value(null) -> null.
+
+%% A process that is to wake every Interval milliseconds and notes by how many it is late. The times to wake at
+%% are fixed from the start, so a long delay counts for each of the ticks that fell into it.
+start_ticker(Interval) ->
+    spawn_link(fun() ->
+        Start = erlang:monotonic_time(millisecond) + Interval,
+        tick(wake_at(Start), Start, Interval, [])
+    end).
+
+tick(Timer, At, Interval, Delays) ->
+    receive
+        {timeout, Timer, tick} ->
+            Delay = erlang:monotonic_time(microsecond) / 1000 - At,
+            Next = At + Interval,
+            tick(wake_at(Next), Next, Interval, [max(Delay, 0.0) | Delays]);
+        {stop, Caller} ->
+            Caller ! {self(), Delays}
+    end.
+
+wake_at(Milliseconds) -> erlang:start_timer(Milliseconds, self(), tick, [{abs, true}]).
+
+%% Ends the process; its delays in milliseconds.
+stop_ticker(Ticker) ->
+    Ticker ! {stop, self()},
+    receive
+        {Ticker, Delays} -> Delays
+    end.

@@ -11,6 +11,7 @@
 import viva_tensor.{type Error, type Generation, type Model, type Request} as t
 import viva_tensor/cli/argument.{type Flags, Json, Plain}
 import viva_tensor/cli/measure
+import viva_tensor/cli/ticker.{type Lateness}
 import viva_tensor/json
 import viva_tensor/otp
 
@@ -151,7 +152,7 @@ fn chat_loop(
 fn bench(path: String, flags: Flags) -> Result(Nil, Error) {
   use model <- otp.try(load(path, flags))
   use info <- otp.try(t.model_info(model))
-  use speed <- otp.map_ok(measure.bench(
+  use measure.Bench(speed:, idle:, busy:) <- otp.map_ok(measure.bench(
     model,
     info,
     flags.bench_prompt,
@@ -159,8 +160,14 @@ fn bench(path: String, flags: Flags) -> Result(Nil, Error) {
     load_opts(flags),
   ))
   case flags.format {
-    Json -> print_json(speed_fields(path, info, flags, speed))
-    Plain -> print(measure.describe(speed))
+    Json ->
+      speed_fields(path, info, flags, speed)
+      |> otp.append(lateness_fields(idle, busy))
+      |> print_json
+    Plain -> {
+      print(measure.describe(speed))
+      print(measure.describe_lateness(idle, busy))
+    }
   }
 }
 
@@ -361,6 +368,7 @@ fn info_fields(path: String, info: t.ModelInfo) -> List(#(String, json.Json)) {
     #("max_context", json.Integer(info.max_context)),
     #("device", json.Text(info.device)),
     #("device_note", json.Text(info.device_note)),
+    #("threads", json.Integer(info.threads)),
     #("eos_ids", integers(info.eos_ids)),
     #("has_chat_template", json.Boolean(info.has_chat_template)),
   ]
@@ -377,10 +385,7 @@ fn speed_fields(
     #("weights", json.Text(info.weights)),
     #("device", json.Text(info.device)),
     #("device_note", json.Text(info.device_note)),
-    #("threads", case flags.threads {
-      Ok(threads) -> json.Integer(threads)
-      Error(Nil) -> json.Null
-    }),
+    #("threads", json.Integer(info.threads)),
     #("prompt_tokens", json.Integer(flags.bench_prompt)),
     #("tokens", json.Integer(flags.bench_tokens)),
     #("runs", json.Integer(measure.runs)),
@@ -392,5 +397,17 @@ fn speed_fields(
       "read_bandwidth_gb_per_second",
       json.Number(speed.read_bandwidth /. 1.0e9),
     ),
+  ]
+}
+
+fn lateness_fields(
+  idle: Lateness,
+  busy: Lateness,
+) -> List(#(String, json.Json)) {
+  [
+    #("ticker_idle_p99_ms", json.Number(idle.p99_ms)),
+    #("ticker_idle_max_ms", json.Number(idle.max_ms)),
+    #("ticker_busy_p99_ms", json.Number(busy.p99_ms)),
+    #("ticker_busy_max_ms", json.Number(busy.max_ms)),
   ]
 }

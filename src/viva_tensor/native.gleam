@@ -53,6 +53,7 @@ pub type ModelInfo {
     max_context: Int,
     device: String,
     device_note: String,
+    threads: Int,
     eos_ids: List(Int),
     has_chat_template: Bool,
   )

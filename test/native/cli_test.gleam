@@ -159,12 +159,20 @@ pub fn bench_test() {
     json_of(["bench", llama, "--prompt", "8", "--tokens", "4", "--json"])
   use name <- support.each([
     "prefill_tokens_per_second", "decode_tokens_per_second", "gb_per_second",
-    "read_bandwidth_gb_per_second",
+    "read_bandwidth_gb_per_second", "ticker_idle_p99_ms", "ticker_idle_max_ms",
+    "ticker_busy_p99_ms", "ticker_busy_max_ms",
   ])
   let assert json.Number(rate) = support.field(result, name)
-  assert rate >. 0.0
-  let assert json.Integer(bytes) = support.field(result, "bytes_per_token")
-  assert bytes > 0
+  assert #(name, rate >. 0.0) == #(name, True)
+  use name <- support.each(["bytes_per_token", "threads"])
+  let assert json.Integer(count) = support.field(result, name)
+  assert #(name, count > 0) == #(name, True)
+}
+
+pub fn bench_takes_threads_test() {
+  let words = ["bench", llama, "--prompt", "8", "--tokens", "4"]
+  let result = json_of(otp.append(words, ["--threads", "1", "--json"]))
+  assert support.field(result, "threads") == json.Integer(1)
 }
 
 pub fn chat_test() {

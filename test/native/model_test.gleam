@@ -15,6 +15,14 @@ pub fn info_test() {
   assert info.heads * info.head_width > 0
   assert info.parameters > 0
   assert info.weight_bytes > 0
+  assert info.threads > 0
+}
+
+pub fn threads_test() {
+  let options = t.load_opts() |> t.threads(3)
+  let assert Ok(model) = t.load_model_with(support.folder <> "llama", options)
+  let assert Ok(info) = t.model_info(model)
+  assert info.threads == 3
 }
 
 pub fn context_test() {
@@ -28,6 +36,7 @@ pub fn values_out_of_range_test() {
   let wrong = [
     #("threads", t.load_opts() |> t.threads(0)),
     #("threads", t.load_opts() |> t.threads(-1)),
+    #("threads", t.load_opts() |> t.threads(257)),
     #("context", t.load_opts() |> t.context(0)),
     #("context", t.load_opts() |> t.context(-5)),
   ]
@@ -37,6 +46,14 @@ pub fn values_out_of_range_test() {
     t.load_model_with(support.folder <> "llama", options),
   )
   assert option == name
+}
+
+pub fn read_bandwidth_test() {
+  let assert Ok(bytes_per_second) = t.read_bandwidth(t.load_opts())
+  assert bytes_per_second >. 0.0
+  use threads <- support.each([-1, 0, 257, 1_000_000_000_000])
+  let assert Error(t.InvalidOption(option: "threads", ..)) =
+    t.read_bandwidth(t.load_opts() |> t.threads(threads))
 }
 
 pub fn device_beam_is_not_there_yet_test() {

@@ -73,9 +73,9 @@ pub fn free_bytes() -> u64 {
     });
     let number = |path: &str| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
     // The page cache counts as used there, but gives way.
-    let cache = std::fs::read_to_string("/sys/fs/cgroup/memory.stat").ok().and_then(|text| {
-        text.lines().find_map(|line| line.strip_prefix("file "))?.trim().parse::<u64>().ok()
-    });
+    let cache = std::fs::read_to_string("/sys/fs/cgroup/memory.stat")
+        .ok()
+        .and_then(|text| text.lines().find_map(|line| line.strip_prefix("file "))?.trim().parse::<u64>().ok());
     let group = number("/sys/fs/cgroup/memory.max").map(|most| {
         let used = number("/sys/fs/cgroup/memory.current").unwrap_or(0);
         most.saturating_sub(used.saturating_sub(cache.unwrap_or(0)))

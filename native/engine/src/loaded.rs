@@ -45,6 +45,8 @@ pub struct ModelInfo {
     pub device: String,
     /// "avx512, 2 threads"
     pub device_note: String,
+    /// Threads that compute.
+    pub threads: usize,
     /// Tokens that end an answer.
     pub eos_ids: Vec<u32>,
     pub has_chat_template: bool,

@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    backend::cpu::{forward::CpuModel, weights::Loading},
+    backend::cpu::{self, forward::CpuModel, weights::Loading},
     bounded::spawn_on_large_stack,
     chat::ChatTemplate,
     checkpoint::{Checkpoint, Description, config::Config},
@@ -63,12 +63,7 @@ impl Loader {
         let config = Config::read(&checkpoint)?;
         let spec = model::spec_of(&config, &checkpoint)?;
         let context = context(&options, spec.max_context)?;
-        if let Some(threads) = options.threads
-            && !(1..=crate::backend::cpu::gang::MAX_THREADS).contains(&threads)
-        {
-            let expected = format!("1 to {}", crate::backend::cpu::gang::MAX_THREADS);
-            return Err(Error::InvalidOption { option: "threads".into(), expected, found: threads.to_string() });
-        }
+        cpu::check_threads(options.threads)?;
         let weights = Loading::new(&spec, &checkpoint)?;
         let described = Arc::clone(&checkpoint);
         let text = spawn_on_large_stack(move || {
@@ -144,6 +139,7 @@ impl Loader {
             max_context: self.spec.max_context,
             device: "cpu".into(),
             device_note: format!("{}, {} threads", backend.level().name(), backend.threads()),
+            threads: backend.threads(),
             eos_ids,
             has_chat_template,
         }

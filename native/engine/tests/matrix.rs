@@ -48,7 +48,7 @@ fn random_row(format: Format, cols: usize, random: &mut Random) -> Vec<u8> {
             _ => {}
         }
         for at in halves(format) {
-            let scale = if random.next() % 8 == 0 { random.float() * 3e-6 } else { random.float() };
+            let scale = if random.next().is_multiple_of(8) { random.float() * 3e-6 } else { random.float() };
             block[*at..at + 2].copy_from_slice(&half::f16::from_f32(scale).to_le_bytes());
         }
     }

@@ -97,7 +97,8 @@ fn greedy_turns_equal_transformers() {
 #[test]
 fn a_turn_gives_the_same_numbers_alone_among_eight_and_on_any_number_of_threads() {
     let model = load("tiny/qwen3", 2);
-    let prompts: Vec<String> = (0..8).map(|i| format!("{} the sea and prompt number {i}", "word ".repeat(i * 9))).collect();
+    let prompts: Vec<String> =
+        (0..8).map(|i| format!("{} the sea and prompt number {i}", "word ".repeat(i * 9))).collect();
     let alone: Vec<Progress> = prompts.iter().map(|prompt| run(&model, prompt, sampled(7))).collect();
     let mut sessions: Vec<Session> = prompts
         .iter()

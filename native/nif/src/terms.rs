@@ -251,7 +251,7 @@ pub fn loading(env: Env, done_bytes: u64, total_bytes: u64) -> Term {
 
 /// `{model_info, Architecture, Source, Weights, …}`
 pub fn model_info<'a>(env: Env<'a>, info: &ModelInfo) -> Term<'a> {
-    let fields: [&dyn Encoder; 19] = [
+    let fields: [&dyn Encoder; 20] = [
         &atoms::model_info(),
         &info.architecture,
         &info.source,
@@ -269,6 +269,7 @@ pub fn model_info<'a>(env: Env<'a>, info: &ModelInfo) -> Term<'a> {
         &info.max_context,
         &info.device,
         &info.device_note,
+        &info.threads,
         &info.eos_ids,
         &info.has_chat_template,
     ];

@@ -5,6 +5,7 @@
 import viva_tensor.{
   type Error, type LoadOpts, type LoadProgress, type Model, type ModelInfo,
 } as t
+import viva_tensor/cli/ticker.{type Lateness}
 import viva_tensor/otp
 
 /// Rates are a second's.
@@ -21,15 +22,25 @@ pub type Speed {
 /// How often a benchmark runs; the median counts.
 pub const runs = 5
 
+/// How fast a model is, and how late a process wakes beside an idle VM and
+/// beside the model at work.
+pub type Bench {
+  Bench(speed: Speed, idle: Lateness, busy: Lateness)
+}
+
+/// How long the idle VM is watched.
+const idle_milliseconds = 2000
+
 /// The median of several runs, each in a session of its own, after one that
-/// does not count. The read bandwidth is measured between the runs.
+/// does not count. The read bandwidth is measured between the runs, the
+/// lateness of ticks during them.
 pub fn bench(
   model: Model,
   info: ModelInfo,
   prompt_tokens: Int,
   tokens: Int,
   options: LoadOpts,
-) -> Result(Speed, Error) {
+) -> Result(Bench, Error) {
   use prompt <- otp.try(prompt(model, prompt_tokens))
   let request =
     t.request(
@@ -41,18 +52,27 @@ pub fn bench(
     )
   let work = fn() { t.generate_tokens(model, prompt, request) }
   use _warm_up <- otp.try(work())
-  use speeds <- otp.map_ok(
+  let #(Nil, idle) = ticker.beside(fn() { ticker.sleep(idle_milliseconds) })
+  use results <- otp.map_ok(
     otp.try_map(otp.repeat(Nil, times: runs), fn(_) {
-      use generation <- otp.try(work())
-      of(generation.timings, info, options)
+      let #(generation, delays) = ticker.beside(work)
+      use generation <- otp.try(generation)
+      use speed <- otp.map_ok(of(generation.timings, info, options))
+      #(speed, delays)
     }),
   )
+  let speeds = otp.map(results, fn(result) { result.0 })
+  let delays = otp.flatten(otp.map(results, fn(result) { result.1 }))
   let middle = fn(field) { otp.median(otp.map(speeds, field), or: 0.0) }
-  Speed(
-    prefill: middle(fn(speed) { speed.prefill }),
-    decode: middle(fn(speed) { speed.decode }),
-    bytes_per_token: info.bytes_per_token,
-    read_bandwidth: middle(fn(speed) { speed.read_bandwidth }),
+  Bench(
+    speed: Speed(
+      prefill: middle(fn(speed) { speed.prefill }),
+      decode: middle(fn(speed) { speed.decode }),
+      bytes_per_token: info.bytes_per_token,
+      read_bandwidth: middle(fn(speed) { speed.read_bandwidth }),
+    ),
+    idle: ticker.lateness(idle),
+    busy: ticker.lateness(delays),
   )
 }
 
@@ -107,6 +127,16 @@ pub fn describe(speed: Speed) -> String {
     fixed(gb_per_second(speed)) <> " GB/s of weights, ",
     fixed(share) <> " % of the " <> fixed(read_bandwidth),
     " GB/s that this machine reads\n",
+  ])
+}
+
+pub fn describe_lateness(idle: Lateness, busy: Lateness) -> String {
+  let words = fn(lateness: Lateness) {
+    fixed(lateness.p99_ms) <> " ms (p99), " <> fixed(lateness.max_ms) <> " ms"
+  }
+  otp.concat([
+    "a 10 ms tick is late by " <> words(busy) <> " at most; ",
+    "beside an idle VM by " <> words(idle) <> "\n",
   ])
 }
 

@@ -17,13 +17,31 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{buffer::Buffer, error::Result};
+use crate::{
+    buffer::Buffer,
+    error::{Error, Result},
+};
 
 /// Bytes read in one go: several times any cache.
 const BANDWIDTH_BYTES: usize = 256 << 20;
 
+/// Errors: `InvalidOption` for a number of threads that the gang can't have. None is as many as there are cores.
+pub fn check_threads(threads: Option<usize>) -> Result<()> {
+    match threads {
+        Some(threads) if !(1..=gang::MAX_THREADS).contains(&threads) => Err(Error::InvalidOption {
+            option: "threads".into(),
+            expected: format!("1 to {}", gang::MAX_THREADS),
+            found: threads.to_string(),
+        }),
+        _ => Ok(()),
+    }
+}
+
 /// Bytes a second of a plain read of memory, all threads of the gang together: the ceiling of decoding.
+///
+/// Errors: those of `check_threads`, `OutOfMemory`, and `Cancelled` once `alive` is false.
 pub fn read_bandwidth(threads: Option<usize>, budget: Duration, alive: &dyn Fn() -> bool) -> Result<f64> {
+    check_threads(threads)?;
     let buffer = Buffer::new(BANDWIDTH_BYTES)?;
     let words: &[u64] = bytemuck::cast_slice(buffer.bytes());
     let sink = Mutex::new(0_u64);

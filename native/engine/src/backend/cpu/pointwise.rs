@@ -154,6 +154,7 @@ unsafe fn sigmoid_times<S: Simd>(x: S::F, z: S::F) -> S::F {
 /// 0.5 x (1 + erf(x / sqrt 2)), lane by lane: few models use it.
 #[inline(always)]
 unsafe fn gelu<S: Simd>(x: S::F) -> S::F {
+    // SAFETY: C's erff takes a float and gives one, whatever the float.
     unsafe extern "C" {
         safe fn erff(x: f32) -> f32;
     }

@@ -265,6 +265,9 @@ mod x86 {
 /// Calls `$function::<S>($values)` with the level's instructions enabled around it.
 ///
 /// `$function` is an `#[inline(always)] unsafe fn` with one `Simd` type parameter first.
+///
+/// # Safety
+/// The level's instructions are there, and what `$function` asks for holds.
 macro_rules! with_level {
     ($level:expr, $function:ident ( $($name:ident : $type:ty),* ), ( $($value:expr),* )) => {{
         #[cfg(target_arch = "x86_64")]
@@ -291,6 +294,9 @@ pub(crate) use with_level;
 /// e^x to about 1 ulp for x in [-87, 88], clamped outside (no infinities, no NaN from finite input).
 ///
 /// x = n ln 2 + r with |r| <= ln 2 / 2; e^r by its Taylor polynomial of degree 7; 2^n by its exponent bits.
+///
+/// # Safety
+/// The level's instructions are there.
 #[inline(always)]
 pub unsafe fn exp<S: Simd>(x: S::F) -> S::F {
     // SAFETY: the caller enabled the level's instructions; no pointer is used.
