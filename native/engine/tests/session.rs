@@ -181,6 +181,21 @@ fn a_turn_ends_at_a_stop_string_at_the_limit_and_at_the_end_of_the_context() {
     assert_eq!((reason(&nothing), nothing.ids), (FinishReason::Length, vec![]));
 }
 
+/// Three tokens end answers here, two of them ordinary ones with a text of their own.
+#[test]
+fn any_of_several_tokens_ends_an_answer_and_is_no_part_of_its_text() {
+    let model = load("eos/llama", 2);
+    let golden = golden("eos/llama");
+    assert_eq!(model.info.eos_ids, vec![1, 13, 77]);
+    for case in golden["eos"].as_array().unwrap() {
+        let request = Request { stop_on_eos: true, ..greedy(60) };
+        let answer = run(&model, case["prompt"].as_str().unwrap(), request);
+        assert_eq!(answer.ids, ids(&case["greedy_ids"]));
+        assert_eq!(answer.text, case["text_without_eos"].as_str().unwrap());
+        assert!(matches!(answer.status, Status::Finished { reason: FinishReason::Eos, .. }));
+    }
+}
+
 #[test]
 fn what_cannot_be_run_is_refused() {
     let model = load("tiny/llama2-sharded-f16", 1);
