@@ -152,7 +152,8 @@ fn honest_chats_encode_as_their_text_does() {
 #[test]
 fn a_role_is_part_of_a_control_token_only_as_a_plain_word() {
     let (tokenizer, _) = with_and_without("llama3");
-    let template = ChatTemplate::new("{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{% endfor %}", &tokenizer).unwrap();
+    let template =
+        ChatTemplate::new("{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{% endfor %}", &tokenizer).unwrap();
     let encode = |role: &str| {
         let message = Message { role: role.into(), content: "x".into() };
         control_ids(&tokenizer, &template.encode(&tokenizer, &[message], true).unwrap()).len()

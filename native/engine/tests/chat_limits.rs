@@ -32,16 +32,40 @@ const BOMBS: &[(&str, &str)] = &[
     ("mutual recursion", "{% macro f() %}{{ g() }}{% endmacro %}{% macro g() %}{{ f() }}{% endmacro %}{{ f() }}"),
     ("recursive caller", "{% macro f() %}{% call f() %}{{ caller() }}{% endcall %}{% endmacro %}{{ f() }}"),
     ("recursive loop", "{% set l = [1] %}{% for x in l recursive %}{{ loop(l) }}{% endfor %}"),
-    ("doubled string", "{% set ns = namespace(x='ab') %}{% for i in range(100) %}{% set ns.x = ns.x + ns.x %}{% endfor %}"),
-    ("joined string", "{% set ns = namespace(x='ab') %}{% for i in range(100) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}"),
-    ("replaced string", "{% set ns = namespace(x='ab') %}{% for i in range(100) %}{% set ns.x = ns.x.replace('a', ns.x) %}{% endfor %}"),
+    (
+        "doubled string",
+        "{% set ns = namespace(x='ab') %}{% for i in range(100) %}{% set ns.x = ns.x + ns.x %}{% endfor %}",
+    ),
+    (
+        "joined string",
+        "{% set ns = namespace(x='ab') %}{% for i in range(100) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}",
+    ),
+    (
+        "replaced string",
+        "{% set ns = namespace(x='ab') %}{% for i in range(100) %}{% set ns.x = ns.x.replace('a', ns.x) %}{% endfor %}",
+    ),
     ("repeated string", "{{ 'a' * 100000000000 }}"),
     ("repeated list", "{{ [1] * 100000000000 }}"),
-    ("doubled list", "{% set ns = namespace(x=[1]) %}{% for i in range(100) %}{% set ns.x = ns.x + ns.x %}{% endfor %}"),
-    ("many strings", "{% set ns = namespace(x=[]) %}{% set a = 'a' * 1000000 %}{% for i in range(100000) %}{% set ns.x = ns.x + [a ~ i] %}{% endfor %}"),
-    ("shared lists", "{% set ns = namespace(x=[1]) %}{% for i in range(100) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x }}"),
-    ("compared lists", "{% set ns = namespace(x=[1], y=[1]) %}{% for i in range(100) %}{% set ns.x = [ns.x, ns.x] %}{% set ns.y = [ns.y, ns.y] %}{% endfor %}{% for i in range(100000) %}{{ ns.x == ns.y }}{% endfor %}"),
-    ("dumped lists", "{% set ns = namespace(x=[1]) %}{% for i in range(100) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x | tojson }}"),
+    (
+        "doubled list",
+        "{% set ns = namespace(x=[1]) %}{% for i in range(100) %}{% set ns.x = ns.x + ns.x %}{% endfor %}",
+    ),
+    (
+        "many strings",
+        "{% set ns = namespace(x=[]) %}{% set a = 'a' * 1000000 %}{% for i in range(100000) %}{% set ns.x = ns.x + [a ~ i] %}{% endfor %}",
+    ),
+    (
+        "shared lists",
+        "{% set ns = namespace(x=[1]) %}{% for i in range(100) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x }}",
+    ),
+    (
+        "compared lists",
+        "{% set ns = namespace(x=[1], y=[1]) %}{% for i in range(100) %}{% set ns.x = [ns.x, ns.x] %}{% set ns.y = [ns.y, ns.y] %}{% endfor %}{% for i in range(100000) %}{{ ns.x == ns.y }}{% endfor %}",
+    ),
+    (
+        "dumped lists",
+        "{% set ns = namespace(x=[1]) %}{% for i in range(100) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x | tojson }}",
+    ),
     ("deep lists", "{% set ns = namespace(x=[1]) %}{% for i in range(100000) %}{% set ns.x = [ns.x] %}{% endfor %}"),
     ("nested loops", "{% for a in range(100000) %}{% for b in range(100000) %}{% endfor %}{% endfor %}"),
     ("large output", "{% for a in range(100000) %}{{ 'a' * 1000 }}{% endfor %}"),
@@ -49,13 +73,28 @@ const BOMBS: &[(&str, &str)] = &[
     ("wide format", "{{ '%999999999d' % 1 }}"),
     ("wide brace", "{{ '{:>999999999}'.format(1) }}"),
     ("wide centre", "{{ 'a'.center(99999999999) }}"),
-    ("joined by itself", "{% set ns = namespace(x='abcdefgh') %}{% for i in range(50) %}{% set ns.x = ns.x.join(ns.x) %}{% endfor %}"),
-    ("long dict", "{% set ns = namespace(x={}) %}{% for i in range(100000) %}{% set ns.x = dict(ns.x, **{'k' ~ i: i}) %}{% endfor %}"),
-    ("sorted again", "{% set l = range(100000) | list %}{% for i in range(100000) %}{% set x = l | sort %}{% endfor %}"),
+    (
+        "joined by itself",
+        "{% set ns = namespace(x='abcdefgh') %}{% for i in range(50) %}{% set ns.x = ns.x.join(ns.x) %}{% endfor %}",
+    ),
+    (
+        "long dict",
+        "{% set ns = namespace(x={}) %}{% for i in range(100000) %}{% set ns.x = dict(ns.x, **{'k' ~ i: i}) %}{% endfor %}",
+    ),
+    (
+        "sorted again",
+        "{% set l = range(100000) | list %}{% for i in range(100000) %}{% set x = l | sort %}{% endfor %}",
+    ),
     ("counted again", "{% set s = 'ab' * 1000000 %}{% for i in range(100000) %}{% set x = s.count('b') %}{% endfor %}"),
     ("indented", "{% set s = 'a\\n' * 1000000 %}{{ s | indent(60000) }}"),
-    ("batched", "{{ [1] | batch(1000000, 'x') | list }}{{ range(100000) | batch(1) | map('batch', 1000000, 'x') | list }}"),
-    ("pair of macros in loops", "{% macro f(n) %}{% for i in range(10) %}{{ f(n) }}{% endfor %}{% endmacro %}{{ f(1) }}"),
+    (
+        "batched",
+        "{{ [1] | batch(1000000, 'x') | list }}{{ range(100000) | batch(1) | map('batch', 1000000, 'x') | list }}",
+    ),
+    (
+        "pair of macros in loops",
+        "{% macro f(n) %}{% for i in range(10) %}{{ f(n) }}{% endfor %}{% endmacro %}{{ f(1) }}",
+    ),
     ("split", "{% set s = 'a ' * 1000000 %}{% for i in range(1000) %}{% set x = s.split() %}{% endfor %}"),
 ];
 
@@ -131,7 +170,8 @@ fn seeds() -> Vec<String> {
         serde_json::from_slice(&fs::read(fixtures().join("templates").join(name)).unwrap()).unwrap()
     };
     let snippets = read("snippets.json");
-    let snippets = snippets["snippets"].as_array().unwrap().iter().map(|case| case["source"].as_str().unwrap().to_owned());
+    let snippets =
+        snippets["snippets"].as_array().unwrap().iter().map(|case| case["source"].as_str().unwrap().to_owned());
     let chats = read("chats.json");
     let chats = chats["templates"].as_object().unwrap().values().map(|source| source.as_str().unwrap().to_owned());
     // The whole chats count for more than the one-liners.
@@ -141,11 +181,72 @@ fn seeds() -> Vec<String> {
 
 /// Pieces that templates are made of, to put where they do not belong.
 const PIECES: &[&str] = &[
-    "{{", "}}", "{%", "%}", "{#", "#}", "-%}", "{%-", "{% endif %}", "{% endfor %}", "{% else %}", "{% raw %}", "(", ")",
-    "[", "]", "{", "}", "'", "\"", "\\", "\\u12", "|", "~", "+", "-", "*", "**", "//", "%", "==", "<", " in ", " not ", " is ",
-    " if ", " else ", ".", ",", ":", "0", "-1", "9223372036854775807", "1e999", "none", "loop", "loop(x)", "messages",
-    "namespace(", "[::-1]", "[:", "|map(", "|tojson", "|indent(", ".split(", ".format(", "é", "\u{0}", "\u{FDD0}", "\n", "self",
-    "caller()", "varargs", "**x", "*x", "=",
+    "{{",
+    "}}",
+    "{%",
+    "%}",
+    "{#",
+    "#}",
+    "-%}",
+    "{%-",
+    "{% endif %}",
+    "{% endfor %}",
+    "{% else %}",
+    "{% raw %}",
+    "(",
+    ")",
+    "[",
+    "]",
+    "{",
+    "}",
+    "'",
+    "\"",
+    "\\",
+    "\\u12",
+    "|",
+    "~",
+    "+",
+    "-",
+    "*",
+    "**",
+    "//",
+    "%",
+    "==",
+    "<",
+    " in ",
+    " not ",
+    " is ",
+    " if ",
+    " else ",
+    ".",
+    ",",
+    ":",
+    "0",
+    "-1",
+    "9223372036854775807",
+    "1e999",
+    "none",
+    "loop",
+    "loop(x)",
+    "messages",
+    "namespace(",
+    "[::-1]",
+    "[:",
+    "|map(",
+    "|tojson",
+    "|indent(",
+    ".split(",
+    ".format(",
+    "é",
+    "\u{0}",
+    "\u{FDD0}",
+    "\n",
+    "self",
+    "caller()",
+    "varargs",
+    "**x",
+    "*x",
+    "=",
 ];
 
 fn mutated(random: &mut Random, seeds: &[String]) -> String {
@@ -186,7 +287,8 @@ fn damaged_templates_render_or_are_template_errors() {
     let (mut rendered, mut refused) = (0, 0);
     for at in 0..5000 {
         let source = mutated(&mut random, &seeds);
-        let result = ChatTemplate::new(&source, &tokenizer).and_then(|template| template.encode(&tokenizer, &messages, true));
+        let result =
+            ChatTemplate::new(&source, &tokenizer).and_then(|template| template.encode(&tokenizer, &messages, true));
         match result {
             Ok(_) => rendered += 1,
             Err(Error::Template { .. }) => refused += 1,

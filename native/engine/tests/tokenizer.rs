@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf, sync::Arc};
 use serde_json::Value;
 use viva_tensor_engine::{
     checkpoint::{
-        Checkpoint,
+        Checkpoint, Description, HuggingFace,
         metadata::{Metadata, Value as Meta},
     },
     error::Error,
@@ -189,7 +189,9 @@ fn gguf_of(folder: &str, model: &str, pre: &str) -> Metadata {
 
 #[test]
 fn gguf_metadata_gives_the_same_tokenizer() {
-    for (folder, model, pre) in [("llama3", "gpt2", "llama-bpe"), ("llama", "gpt2", "gpt-2"), ("qwen3", "gpt2", "llama-bpe")] {
+    for (folder, model, pre) in
+        [("llama3", "gpt2", "llama-bpe"), ("llama", "gpt2", "gpt-2"), ("qwen3", "gpt2", "llama-bpe")]
+    {
         let tokenizer = Tokenizer::from_gguf(&gguf_of(folder, model, pre)).unwrap();
         assert_eq!(tokenizer.bos().map(|(id, _)| id), Some(0));
         for case in json(folder, "golden.json")["tokenize"].as_array().unwrap() {
@@ -208,5 +210,37 @@ fn gguf_metadata_gives_the_same_tokenizer() {
         assert_eq!(tokenizer.encode(input, true).unwrap(), ids(&case["ids"]), "{input:?}");
         let plain = ids(&case["ids_plain"]);
         assert_eq!(tokenizer.decode(&plain, false).unwrap(), text(case, "decoded"), "{input:?}");
+    }
+}
+
+#[test]
+fn configs_are_read_as_auto_tokenizer_reads_them() {
+    let golden = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../test/fixtures/tokenizers/variants.json");
+    let golden: Value = serde_json::from_slice(&fs::read(golden).unwrap()).unwrap();
+    let golden = golden.as_array().unwrap();
+    assert!(golden.len() > 70);
+    for case in golden {
+        let mut file = json(text(case, "source"), "tokenizer.json");
+        file["added_tokens"].as_array_mut().unwrap().extend(case["added_tokens"].as_array().unwrap().iter().cloned());
+        let files = HuggingFace {
+            config: serde_json::json!({"model_type": case["model_type"]}),
+            tokenizer: Some(file.to_string().into_bytes()),
+            tokenizer_config: Some(case["config"].clone()),
+            ..HuggingFace::default()
+        };
+        let tokenizer = Arc::new(Tokenizer::from_checkpoint(&Description::HuggingFace(files)).unwrap());
+        let what = format!("{} as {} with {}", case["source"], case["model_type"], case["config"]);
+        assert_eq!(serde_json::to_value(tokenizer.named_tokens()).unwrap(), case["named"], "{what}");
+        assert_eq!(tokenizer.vocab_size() as u64, case["size"].as_u64().unwrap(), "{what}");
+        for sample in case["texts"].as_array().unwrap() {
+            let input = text(sample, "text");
+            let (with, plain) = (ids(&sample["ids"]), ids(&sample["plain"]));
+            assert_eq!(tokenizer.encode(input, true).unwrap(), with, "{what}: {input:?}");
+            assert_eq!(tokenizer.encode(input, false).unwrap(), plain, "{what}: {input:?}");
+            assert_eq!(tokenizer.encode_provenance(input, &[]).unwrap(), plain, "{what}: {input:?}");
+            assert_eq!(tokenizer.decode(&with, false).unwrap(), text(sample, "decoded"), "{what}: {input:?}");
+            assert_eq!(tokenizer.decode(&with, true).unwrap(), text(sample, "skipped"), "{what}: {input:?}");
+            assert_eq!(streamed(&tokenizer, &with), text(sample, "skipped"), "{what}: {input:?}");
+        }
     }
 }

@@ -10,7 +10,8 @@ use viva_tensor_engine::{
 };
 
 fn file(folder: &str, name: &str) -> Vec<u8> {
-    fs::read(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../test/fixtures/tiny").join(folder).join(name)).unwrap()
+    fs::read(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../test/fixtures/tiny").join(folder).join(name))
+        .unwrap()
 }
 
 /// A seeded generator of 64-bit numbers (xorshift*), enough for choosing mutations.
@@ -35,7 +36,8 @@ fn exercise(tokenizer: Tokenizer, at: usize) {
     for text in ["Hello  world 123", "naïve – 日本 🙂\n\n<s>x</s><|eot_id|>", ""] {
         match tokenizer.encode(text, true) {
             Ok(ids) => {
-                let _ = tokenizer.decode(&ids, true).map_err(|error| assert!(is_typed(&error), "mutant {at}: {error:?}"));
+                let _ =
+                    tokenizer.decode(&ids, true).map_err(|error| assert!(is_typed(&error), "mutant {at}: {error:?}"));
                 let mut stream = TextStream::new(tokenizer.clone(), vec!["wor".into()]).unwrap();
                 for id in ids {
                     let _ = stream.push(id).map_err(|error| assert!(is_typed(&error), "mutant {at}: {error:?}"));
@@ -121,8 +123,9 @@ fn damaged_files_are_typed_errors_or_usable() {
         let mut places = Vec::new();
         paths(&document, "", &mut places);
         // Most of a file is vocabulary; its other parts matter more.
-        let (inside, outside): (Vec<String>, Vec<String>) =
-            places.into_iter().partition(|path| path.starts_with("/model/vocab/") || path.starts_with("/model/merges/"));
+        let (inside, outside): (Vec<String>, Vec<String>) = places
+            .into_iter()
+            .partition(|path| path.starts_with("/model/vocab/") || path.starts_with("/model/merges/"));
         let values = replacements();
         for at in 0..1000 {
             let mutant = if at % 3 == 0 {
@@ -148,7 +151,9 @@ fn damaged_files_are_typed_errors_or_usable() {
                     *slot = match slot {
                         // Half of the lies are of the right kind.
                         Value::Number(_) if random.below(2) == 0 => json!(random.below(600)),
-                        Value::String(_) if random.below(2) == 0 => json!(["a", "", "<s>", "Ġ", "▁a", "<0x41>"][random.below(6)]),
+                        Value::String(_) if random.below(2) == 0 => {
+                            json!(["a", "", "<s>", "Ġ", "▁a", "<0x41>"][random.below(6)])
+                        }
                         Value::Bool(truth) => json!(!*truth),
                         _ => values[random.below(values.len())].clone(),
                     };
