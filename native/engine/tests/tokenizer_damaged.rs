@@ -47,7 +47,7 @@ fn exercise(tokenizer: Tokenizer, at: usize) {
             Err(error) => assert!(is_typed(&error), "mutant {at}: {error:?}"),
         }
         let _ = tokenizer
-            .encode_provenance(text, &[0..3.min(text.len())])
+            .encode_provenance(text, &[0..1.min(text.len()), 2.min(text.len())..3.min(text.len())])
             .map_err(|error| assert!(is_typed(&error), "mutant {at}: {error:?}"));
     }
 }

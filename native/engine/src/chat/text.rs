@@ -161,6 +161,7 @@ impl Builder {
 }
 
 #[cfg(test)]
+#[expect(clippy::single_range_in_vec_init, reason = "lists of one range are meant")]
 mod tests {
     use super::{super::meter::live_bytes, *};
 
