@@ -1,67 +1,69 @@
-//! How fast each format's product is on this machine, without a model around it: `cargo run --release --example kernels`.
+//! How fast each weight format's products are: `cargo run --release --example kernels [LEVEL]`.
 //!
-//! A matrix of the size of SmolLM2-135M's head times one row and times 128, on two threads, at the best level of
-//! instructions; the best of several laps. The surprise: what is multiplied is nonsense, for only its size counts.
+//! One matrix of SmolLM2's size as a whole (134 M weights in the shape of its head), two ways: one token, which is
+//! bound by memory, and 128 tokens, which are bound by arithmetic. The best of several runs.
 
-use std::{error::Error, thread, time::Instant};
+use std::time::{Duration, Instant};
 
 use viva_tensor_engine::{
     backend::cpu::{
+        gang::{cores, gang},
         matrix::{Matrix, PANEL_FLOATS, Rows, RowsMut},
+        read_bandwidth,
         simd::Level,
     },
+    error::Result,
     quant::Format,
 };
 
-const THREADS: usize = 2;
-const ROWS: usize = 49152;
+const ROWS: usize = 4 * 49_152;
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let level = Level::available().into_iter().next().ok_or("no level of instructions")?;
-    for format in Format::ALL {
-        let cols = if format.block_len() == 256 { 512 } else { 576 };
-        let mut matrix = Matrix::new(format, ROWS, cols)?;
-        let row: Vec<u8> = (0..matrix.row_bytes()).map(|i| (i * 37 % 60) as u8).collect();
-        for r in 0..ROWS {
-            matrix.set_row(r, &row);
-        }
-        if format == Format::F8E4m3 {
-            matrix.set_scales(cols, |_, _| 1.0)?;
-        }
-        for (tokens, laps) in [(1, 40), (128, 2)] {
-            let seconds = (0..laps).map(|_| lap(&matrix, level, cols, tokens)).fold(f64::INFINITY, f64::min);
-            let bytes = matrix.bytes() as f64 / seconds / 1e9;
-            let operations = 2.0 * (ROWS * cols * tokens) as f64 / seconds / 1e9;
-            println!(
-                "{:8} {:8} T={tokens:3} {:7.2} ms {bytes:6.1} GB/s {operations:7.1} GFLOP/s",
-                level.name(),
-                format.name(),
-                seconds * 1e3,
-            );
-        }
+/// Addresses that the threads of a run share; each writes the outputs of its own tiles.
+struct Planes(*const f32, *mut f32);
+// SAFETY: tiles are shared out, so no output is written twice.
+unsafe impl Sync for Planes {}
+
+fn seconds(matrix: &Matrix, level: Level, count: usize, runs: usize) -> Result<f64> {
+    let stride = matrix.tiles() * 16;
+    let (x, mut y) = (vec![0.01_f32; matrix.cols() * count], vec![0.0_f32; stride * count]);
+    let planes = Planes(x.as_ptr(), y.as_mut_ptr());
+    let mut best = f64::INFINITY;
+    for _ in 0..runs {
+        let start = Instant::now();
+        gang().run(cores(), &|| true, &|member| {
+            let planes = &planes;
+            let mut panel = vec![0.0; PANEL_FLOATS];
+            member.share(matrix.tiles(), 64, |tiles| {
+                let input = Rows { at: planes.0, stride: matrix.cols(), count };
+                let output = RowsMut { at: planes.1, stride };
+                // SAFETY: x holds `count` rows of `cols`, y as many of whole tiles; the level is available.
+                unsafe { matrix.multiply(level, tiles, input, output, &mut panel) }
+            })
+        })?;
+        best = best.min(start.elapsed().as_secs_f64());
     }
-    Ok(())
+    Ok(best)
 }
 
-/// Seconds of one product with `tokens` rows.
-fn lap(matrix: &Matrix, level: Level, cols: usize, tokens: usize) -> f64 {
-    let x = vec![0.01_f32; cols * tokens];
-    let mut y = vec![0.0_f32; ROWS * tokens];
-    let (from, to) = (x.as_ptr() as usize, y.as_mut_ptr() as usize);
-    let tiles = matrix.tiles();
-    let start = Instant::now();
-    thread::scope(|scope| {
-        for t in 0..THREADS {
-            scope.spawn(move || {
-                let mut panel = vec![0.0; PANEL_FLOATS];
-                let (x, y) = (
-                    Rows { at: from as *const f32, stride: cols, count: tokens },
-                    RowsMut { at: to as *mut f32, stride: ROWS },
-                );
-                // SAFETY: the level is available, x and y have these rows, and each thread has its own tiles.
-                unsafe { matrix.multiply(level, tiles * t / THREADS..tiles * (t + 1) / THREADS, x, y, &mut panel) }
-            });
+fn main() -> Result<()> {
+    let wanted = std::env::args().nth(1);
+    let levels = Level::available();
+    let level = levels.iter().copied().find(|level| Some(level.name()) == wanted.as_deref()).unwrap_or(levels[0]);
+    let read = read_bandwidth(None, Duration::from_millis(500), &|| true)?;
+    println!("{}, {} threads, {:.1} GB/s read", level.name(), cores(), read / 1e9);
+    println!("{:8} {:>12} {:>8} {:>12}", "weights", "1: GB/s", "of read", "128: GFLOP/s");
+    for format in Format::ALL {
+        let cols = if format.block_len() == 256 { 768 } else { 576 };
+        let mut matrix = Matrix::new(format, ROWS, cols)?;
+        let row: Vec<u8> = (0..matrix.row_bytes()).map(|i| (i * 37 % 60) as u8).collect();
+        (0..ROWS).for_each(|i| matrix.set_row(i, &row));
+        if format == Format::F8E4m3 {
+            matrix.set_scales(128, |_, _| 1.0)?;
         }
-    });
-    start.elapsed().as_secs_f64()
+        let bytes_per_second = matrix.bytes() as f64 / seconds(&matrix, level, 1, 15)?;
+        let flops = 2.0 * (ROWS * cols * 128) as f64 / seconds(&matrix, level, 128, 2)?;
+        let share = 100.0 * bytes_per_second / read;
+        println!("{:8} {:12.1} {share:6.0} % {:12.1}", format.name(), bytes_per_second / 1e9, flops / 1e9);
+    }
+    Ok(())
 }

@@ -295,9 +295,9 @@ fn factors(checkpoint: &Checkpoint, name: &str) -> Result<Vec<f32>> {
 }
 
 /// Texts of control tokens that end a turn in some chat format. Converters name one EOS; a chat
-/// model often ends its turns with another token that only its text gives away.
-const TURN_ENDS: [&str; 8] =
-    ["<|eot_id|>", "<|eom_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<|endoftext|>", "<|end_of_text|>", "<EOT>"];
+/// model often ends its turns with another token that only its text gives away. The end of a text
+/// (`<|endoftext|>`) is not among them: transformers goes on after it unless a config says otherwise.
+const TURN_ENDS: [&str; 6] = ["<|eot_id|>", "<|eom_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<EOT>"];
 
 /// `tokenizer.ggml.token_type` of a control token.
 const CONTROL: i64 = 3;
