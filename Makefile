@@ -72,13 +72,14 @@ fmt: setup ## format the sources (Gleam's where the official gleam is on PATH)
 	@if [ -f mix.exs ]; then mix format; fi
 
 .PHONY: lint
-lint: build ## clippy, warnings and formats, each as an error
+lint: build ## clippy, warnings, formats and the speed table, each as an error
 	@$(CARGO) fmt --all --check
 	@cd tools/gleam && cargo fmt --check
 	@$(CARGO) clippy --release --locked --all-targets -- -D warnings
 	@cd tools/gleam && cargo clippy --locked --target-dir target -- -D warnings
 	@gleam build --warnings-as-errors
 	@if gleam format --help >/dev/null 2>&1; then gleam format --check; fi
+	@python3 tools/speed_table.py --check
 	@if [ -f mix.exs ]; then mix format --check-formatted && mix compile --force --warnings-as-errors; fi
 
 .PHONY: clean

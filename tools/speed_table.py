@@ -12,11 +12,23 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- speed table: begin -->", "<!-- speed table: end -->"
+# What a result of tools/bench.py has at least; other files have tables of their own.
+NEEDED = {
+    "kind",
+    "machine",
+    "commit",
+    "model",
+    "prompt_tokens",
+    "tokens",
+    "prefill_tokens_per_second",
+    "decode_tokens_per_second",
+    "bytes_per_token",
+    "gb_per_second",
+    "read_bandwidth_gb_per_second",
+    "ticker_idle_p99_ms",
+    "ticker_busy_p99_ms",
+}
 EMPTY = "There are no results in `bench/results/` yet."
-
-
-def number(result: dict, field: str, form: str) -> str:
-    return format(result[field], form) if field in result else ""
 
 
 def beside(result: dict, kind: str) -> str:
@@ -41,7 +53,7 @@ def table(machine: str, commit: str, results: list[dict]) -> str:
         late = f"{result['ticker_busy_p99_ms']:.1f} ms ({result['ticker_idle_p99_ms']:.1f} ms)"
         lines.append(
             f"| {result['model']} | {beside(result, 'prefill')} {beside(result, 'decode')} "
-            f"{number(result, 'gb_per_second', '.1f')} | {share:.0%} | {late} |"
+            f"{result['gb_per_second']:.1f} | {share:.0%} | {late} |"
         )
     return "\n".join(lines)
 
@@ -50,7 +62,7 @@ def tables() -> str:
     groups: dict[tuple[str, str], list[dict]] = {}
     for file in (ROOT / "bench" / "results").glob("*.json"):
         result = json.loads(file.read_text(encoding="utf-8"))
-        if result.get("kind") == "measured" and "decode_tokens_per_second" in result:
+        if NEEDED <= result.keys() and result["kind"] == "measured":
             groups.setdefault((result["machine"], result["commit"]), []).append(result)
     return "\n\n".join(table(*key, results) for key, results in sorted(groups.items())) or EMPTY
 
