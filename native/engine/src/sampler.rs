@@ -114,7 +114,8 @@ struct Candidates<'a> {
 
 impl<'a> Candidates<'a> {
     fn new(logits: &'a [f32], top_k: Option<usize>, least: f64) -> Self {
-        let mut ids: Vec<u32> = (0..logits.len() as u32).filter(|id| f64::from(logits[*id as usize]) >= least).collect();
+        let mut ids: Vec<u32> =
+            (0..logits.len() as u32).filter(|id| f64::from(logits[*id as usize]) >= least).collect();
         let mut candidates = Candidates { logits, ordered: 0, ids: vec![] };
         if let Some(k) = top_k
             && k < ids.len()

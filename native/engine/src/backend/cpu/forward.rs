@@ -216,7 +216,8 @@ impl CpuModel {
                 Some(*end - 1)
             })
             .collect();
-        let wanted: Vec<usize> = slots.iter().zip(&ends).filter(|(slot, _)| slot.logits.is_some()).map(|(_, end)| *end).collect();
+        let wanted: Vec<usize> =
+            slots.iter().zip(&ends).filter(|(slot, _)| slot.logits.is_some()).map(|(_, end)| *end).collect();
 
         let mut scratch = self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
         scratch.reserve_logits(wanted.len() * padded(self.spec.vocab))?;

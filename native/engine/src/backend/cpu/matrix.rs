@@ -45,7 +45,8 @@ impl Matrix {
         })?;
         let tiles = rows.div_ceil(LANES);
         let wanted = (tiles * LANES).checked_mul(row_bytes);
-        let wanted = wanted.ok_or(Error::OutOfMemory { wanted_bytes: u64::MAX, free_bytes: crate::buffer::free_bytes() })?;
+        let wanted =
+            wanted.ok_or(Error::OutOfMemory { wanted_bytes: u64::MAX, free_bytes: crate::buffer::free_bytes() })?;
         let (scales, bias) = (Buffer::new(0)?, vec![]);
         Ok(Matrix { format, rows, cols, tiles: Buffer::new(wanted)?, scales, scale_cols: cols.max(1), bias })
     }
@@ -140,14 +141,7 @@ impl Matrix {
     /// `input` points to `count` rows of at least `cols` floats, `output` to `count` rows of at least
     /// `tiles() * 16` floats; nobody else touches the output columns of `tiles`; `tiles` is within `tiles()`;
     /// the level is one of `Level::available`.
-    pub unsafe fn multiply(
-        &self,
-        level: Level,
-        tiles: Range<usize>,
-        input: Rows,
-        output: RowsMut,
-        panel: &mut [f32],
-    ) {
+    pub unsafe fn multiply(&self, level: Level, tiles: Range<usize>, input: Rows, output: RowsMut, panel: &mut [f32]) {
         debug_assert!(tiles.end <= self.tiles() && panel.len() >= PANEL_FLOATS);
         // SAFETY: the caller's contract, which the callee repeats.
         unsafe {
@@ -266,12 +260,7 @@ const fn side_by_side(format: Format) -> usize {
 
 unsafe fn dot(level: Level, matrix: &Matrix, tiles: Range<usize>, input: Rows, output: RowsMut) {
     #[inline(always)]
-    unsafe fn group<S: Simd, U: Unpack, const N: usize>(
-        matrix: &Matrix,
-        first: usize,
-        x: *const f32,
-        out: *mut f32,
-    ) {
+    unsafe fn group<S: Simd, U: Unpack, const N: usize>(matrix: &Matrix, first: usize, x: *const f32, out: *mut f32) {
         // SAFETY: as `Matrix::multiply`.
         unsafe {
             let mut sinks: [Dot<S>; N] = std::array::from_fn(|_| Dot { sum: S::splat(0.0), x, at: x });
@@ -342,7 +331,14 @@ unsafe fn fill<S: Simd, U: Unpack>(m: &Matrix, tile: usize, depth: Range<usize>,
 ///
 /// # Safety
 /// The tile exists; `panel` has room for depth x stride floats.
-unsafe fn unpack_panel(level: Level, matrix: &Matrix, tile: usize, depth: Range<usize>, panel: *mut f32, stride: usize) {
+unsafe fn unpack_panel(
+    level: Level,
+    matrix: &Matrix,
+    tile: usize,
+    depth: Range<usize>,
+    panel: *mut f32,
+    stride: usize,
+) {
     // SAFETY: the caller's contract.
     unsafe {
         with_format!(matrix.format, U => {
