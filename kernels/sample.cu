@@ -53,3 +53,14 @@ extern "C" __global__ void __launch_bounds__(256) argmax_feed(const u64* best, u
   rows[blockIdx.x].token = token == ~0u ? 0 : token;
   rows[blockIdx.x].position += 1;
 }
+
+// Reads `count` 16-byte words, four in flight a thread; the ceiling of decoding. Writes only what never is.
+extern "C" __global__ void __launch_bounds__(1024) read_words(const uint4* words, u64 count, u32* out) {
+  u32 sum = 0;
+  u64 stride = (u64)gridDim.x * blockDim.x;
+  for (u64 i = (u64)blockIdx.x * blockDim.x + threadIdx.x; i + 3 * stride < count; i += 4 * stride) {
+    uint4 a = words[i], b = words[i + stride], c = words[i + 2 * stride], d = words[i + 3 * stride];
+    sum += a.x ^ a.y ^ a.z ^ a.w ^ b.x ^ b.y ^ b.z ^ b.w ^ c.x ^ c.y ^ c.z ^ c.w ^ d.x ^ d.y ^ d.z ^ d.w;
+  }
+  if (sum == 0x12345679) out[0] = sum;
+}

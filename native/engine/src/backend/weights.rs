@@ -3,7 +3,11 @@
 //! Loading runs in slices: `Loading::step` reads a bounded chunk of rows and hands it to the backend's `Matrix`. Tied
 //! linears are read once and shared.
 
-use std::{collections::HashMap, mem, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    mem,
+    sync::Arc,
+};
 
 use crate::{
     checkpoint::{Checkpoint, TensorInfo},
@@ -114,6 +118,12 @@ impl<S: Store> Loading<S> {
             total_bytes,
             chunk: vec![],
         })
+    }
+
+    /// The formats that the linears are stored in.
+    pub fn formats(&self, checkpoint: &Checkpoint) -> Result<BTreeSet<Format>> {
+        let slices = self.linears.iter().flat_map(|linear| &linear.rows);
+        slices.map(|slice| Ok(checkpoint.tensor(&slice.tensor)?.format)).collect()
     }
 
     /// Reads one chunk; true when everything is in.

@@ -458,6 +458,7 @@ impl Kernel {
 pub enum Argument {
     Address(u64),
     Count(u32),
+    Long(u64),
     Float(f32),
     Matrix(MatrixArgument),
     Norm(NormArgument),
@@ -468,6 +469,7 @@ impl Argument {
         match self {
             Argument::Address(value) => std::ptr::from_ref(value).cast_mut().cast(),
             Argument::Count(value) => std::ptr::from_ref(value).cast_mut().cast(),
+            Argument::Long(value) => std::ptr::from_ref(value).cast_mut().cast(),
             Argument::Float(value) => std::ptr::from_ref(value).cast_mut().cast(),
             Argument::Matrix(value) => std::ptr::from_ref(value).cast_mut().cast(),
             Argument::Norm(value) => std::ptr::from_ref(value).cast_mut().cast(),

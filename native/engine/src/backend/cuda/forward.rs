@@ -9,7 +9,11 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
 };
 
 use bytemuck::{Pod, Zeroable};
@@ -17,7 +21,7 @@ use bytemuck::{Pod, Zeroable};
 use super::{
     driver::{Argument, Device, Graph, Kernel, Memory, Module, Pinned, Stream, kernel_name},
     kv_cache::KvCache,
-    program::{Dimensions, KvFormat, PAGE, Program},
+    program::{Dimensions, PAGE},
     weights::{self, Layer, Matrix, Norm, Weights},
 };
 use crate::{
@@ -35,6 +39,8 @@ pub const BATCH: usize = 8;
 pub const STEPS: usize = 64;
 /// Parts of the vocabulary whose largest logits are found side by side.
 const ARGMAX_PARTS: u32 = 64;
+/// What the passes between two looks of the host should take together.
+const SLICE_NANOSECONDS: u64 = 10_000_000;
 const WARPS_OF_GEMV: u32 = 8;
 
 /// A model on the device.
@@ -48,6 +54,8 @@ pub struct CudaModel {
     angles: Vec<(Memory, Option<Memory>)>,
     context: usize,
     pass: Mutex<Pass>,
+    /// What a decoding pass took last; 0: none was.
+    nanoseconds: AtomicU64,
     // After what was loaded from it.
     _module: Module,
 }
@@ -139,23 +147,23 @@ struct Pass {
 }
 
 impl CudaModel {
-    /// `weights` were loaded to `device`.
+    /// `weights` were loaded to `device`, for which `image` was compiled.
     pub fn new(
         spec: ModelSpec,
         weights: HostNormed<Matrix>,
         device: &Arc<Device>,
-        kv_format: KvFormat,
+        dimensions: &Dimensions,
+        image: &[u8],
         context: usize,
     ) -> Result<Self> {
-        let dimensions = Dimensions::of(&spec, kv_format, context);
         let weights = weights::with_norms(device, weights)?;
         let formats: BTreeSet<Format> = weights::formats(&weights);
-        let module = device.module(&Program::new(&dimensions, &formats).image(device.capability)?)?;
+        let module = device.module(image)?;
         let kernels = Kernels::new(&module, &formats, weights.embedding.format())?;
         let angles = spec.ropes.iter().map(|rope| upload_angles(device, rope, context)).collect::<Result<_>>()?;
-        let pass = Mutex::new(Pass::new(device, &spec, &dimensions, context)?);
-        let device = Arc::clone(device);
-        Ok(CudaModel { spec, weights, device, dimensions, kernels, angles, context, pass, _module: module })
+        let pass = Mutex::new(Pass::new(device, &spec, dimensions, context)?);
+        let (device, dimensions, nanoseconds) = (Arc::clone(device), dimensions.clone(), AtomicU64::new(0));
+        Ok(CudaModel { spec, weights, device, dimensions, kernels, angles, context, pass, nanoseconds, _module: module })
     }
 
     pub fn device(&self) -> &Device {
@@ -221,6 +229,14 @@ impl CudaModel {
         Ok(())
     }
 
+    /// How many tokens to decode at once: as many as take some milliseconds.
+    pub fn steps(&self) -> usize {
+        match self.nanoseconds.load(Ordering::Relaxed) {
+            0 => 8,
+            took => usize::try_from(SLICE_NANOSECONDS / took).unwrap_or(1).clamp(1, STEPS),
+        }
+    }
+
     /// Decodes `steps` tokens of each slot by argmax, without a look from the host: each slot gives one token, and gets
     /// the ones that follow it. The caches hold all but the last.
     pub fn decode(&self, slots: &mut [Slot], steps: usize, alive: &dyn Fn() -> bool) -> Result<Vec<Vec<u32>>> {
@@ -244,6 +260,7 @@ impl CudaModel {
             pass.graphs.insert((rows, spans), graph);
         }
         pass.stream.send::<u32>(&pass.steps_host, &pass.steps, BATCH)?;
+        let start = Instant::now();
         let mut queued = Ok(());
         if let Some(graph) = pass.graphs.get(&(rows, spans)) {
             for _ in 0..steps {
@@ -258,6 +275,8 @@ impl CudaModel {
         let fetched = pass.stream.fetch::<u32>(&pass.tokens, &mut pass.tokens_host, count);
         let done = pass.stream.wait();
         queued.and(fetched).and(done)?;
+        let took = start.elapsed().as_nanos() as u64 / steps.max(1) as u64;
+        self.nanoseconds.store(took.max(1), Ordering::Relaxed);
         let tokens = pass.tokens_host.as_slice::<u32>();
         let mut out = vec![Vec::with_capacity(steps); slots.len()];
         for step in tokens.chunks_exact(slots.len()).take(steps) {
