@@ -25,22 +25,22 @@ struct Span {
 // Keys of the cache, as many at a time as divide a head.
 template <int N> DEV void kv_load(const KvT* at, float* out) {
 #if KV_FLOAT
-  if (N == 4) {
+  if constexpr (N == 4) {
     float4 v = *(const float4*)at;
     out[0] = v.x, out[1] = v.y, out[2] = v.z, out[3] = v.w;
-    return;
-  }
+  } else
 #else
-  if (N == 8) {
+  if constexpr (N == 8) {
     uint4 v = *(const uint4*)at;
     u32 words[4] = {v.x, v.y, v.z, v.w};
 #pragma unroll
-    for (int i = 0; i < 4; i++) out[2 * i % N] = __uint_as_float(words[i] << 16), out[(2 * i + 1) % N] = __uint_as_float(words[i] & 0xffff0000);
-    return;
-  }
+    for (int i = 0; i < 4; i++) out[2 * i] = __uint_as_float(words[i] << 16), out[2 * i + 1] = __uint_as_float(words[i] & 0xffff0000);
+  } else
 #endif
+  {
 #pragma unroll
-  for (int i = 0; i < N; i++) out[i] = kv_value(at[i]);
+    for (int i = 0; i < N; i++) out[i] = kv_value(at[i]);
+  }
 }
 #if KV_FLOAT
 #define KV_WIDTH (HD % 4 == 0 ? 4 : 1)
@@ -137,7 +137,7 @@ DEV void merge(float& most, float& sum, float& out, float more_most, float more_
 }
 
 // window 0: none. partial: f32 [N][H][spans][HD + 2]
-extern "C" __global__ void __launch_bounds__(SPAN) attend(const Row* rows, u32 layer, const float* query, u32 q_stride, u32 window, float scale, float cap, float* partial, u32 spans) {
+extern "C" __global__ void __launch_bounds__(SPAN, 1) attend(const Row* rows, u32 layer, const float* query, u32 q_stride, u32 window, float scale, float cap, float* partial, u32 spans) {
   __shared__ Span s;
   const Row row = rows[blockIdx.y];
   u32 kv_head = blockIdx.x / GROUPS, head = kv_head * GROUP + blockIdx.x % GROUPS * HEADS;
@@ -165,7 +165,7 @@ extern "C" __global__ void combine(const Row* rows, u32 window, const float* par
 }
 
 // The same for many rows, without partial results.
-extern "C" __global__ void __launch_bounds__(SPAN) attend_rows(const Row* rows, u32 layer, const float* query, u32 stride, u32 window, float scale, float cap, float* mixed) {
+extern "C" __global__ void __launch_bounds__(SPAN, 1) attend_rows(const Row* rows, u32 layer, const float* query, u32 stride, u32 window, float scale, float cap, float* mixed) {
   __shared__ Span s;
   const Row row = rows[blockIdx.y];
   u32 kv_head = blockIdx.x / GROUPS, head = kv_head * GROUP + blockIdx.x % GROUPS * HEADS;

@@ -254,10 +254,16 @@ struct q6_k {
 template <class F> DEV void weights_at(const Matrix& w, u32 row, u32 k, float* out) {
   u32 blocks = w.cols / F::LEN;
   F::eight(w.weights, (u64)w.rows * blocks, (u64)row * blocks + k / F::LEN, k % F::LEN / 8, out);
-  if (w.scales) {
-    float scale = w.scales[(u64)row * w.scale_blocks + k / w.scale_cols];
+  if (!w.scales) return;
+  const float* scales = w.scales + (u64)row * w.scale_blocks;
+  if (w.scale_cols % 8 == 0) {
+    float scale = scales[k / w.scale_cols];
 #pragma unroll
     for (int i = 0; i < 8; i++) out[i] = __fmul_rn(out[i], scale);
+  } else {
+    // The padding belongs to the last block.
+#pragma unroll
+    for (int i = 0; i < 8; i++) out[i] = __fmul_rn(out[i], scales[min((k + i) / w.scale_cols, w.scale_blocks - 1)]);
   }
 }
 

@@ -15,7 +15,7 @@ DEV void gemv(const Matrix& w, const float* x, u32 x_stride, float* y, u32 y_str
   float sums[M];
 #pragma unroll
   for (int m = 0; m < M; m++) sums[m] = 0;
-#pragma unroll 4
+#pragma unroll(M == 1 ? 4 : 2)
   for (u32 k = lane * 8; k < w.cols; k += 256) {
     float weights[8];
     weights_at<F>(w, row, k, weights);
@@ -47,7 +47,7 @@ DEV void gemv(const Matrix& w, const float* x, u32 x_stride, float* y, u32 y_str
 }
 
 #define GEMV_M(F, M)                                                                                                  \
-  extern "C" __global__ void __launch_bounds__(256)                                                                   \
+  extern "C" __global__ void __launch_bounds__(256, 1)                                                                 \
       gemv_##F##_m##M(Matrix w, const float* x, u32 x_stride, float* y, u32 y_stride, u32 count, u32 mode,            \
                       u32 activation, const float* gate, float cap) {                                                 \
     gemv<F, M>(w, x, x_stride, y, y_stride, count, mode, activation, gate, cap);                                      \

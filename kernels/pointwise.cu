@@ -69,7 +69,12 @@ extern "C" __global__ void __launch_bounds__(32) rotate(const Row* rows, u32 lay
   float own_x[EACH];
 #pragma unroll
   for (int i = 0; i < EACH; i++) own_x[i] = i * 32 + lane < HD ? from[i * 32 + lane] : 0;
-  const Norm& norm = is_query ? query_norm : key_norm;
+  // Field by field: a reference to one of two arguments would put both into local memory.
+  Norm norm;
+  norm.weight = is_query ? query_norm.weight : key_norm.weight;
+  norm.bias = is_query ? query_norm.bias : key_norm.bias;
+  norm.kind = is_query ? query_norm.kind : key_norm.kind;
+  norm.eps = is_query ? query_norm.eps : key_norm.eps;
   if (!is_value && norm.weight) {
     float mean = 0, squares = 0;
     if (norm.kind == 1) {

@@ -206,7 +206,10 @@ fn measure(device: &Arc<Device>, shape: &Shape, format: Format, ceiling: f64) ->
         let mut cache = model.new_cache();
         cache.reserve(512)?;
         let lap_start = Instant::now();
-        model.forward(&mut [Slot { cache: &mut cache, tokens: &tokens, horizon: 512, logits: Some(&mut logits) }], &|| true)?;
+        model.forward(
+            &mut [Slot { cache: &mut cache, tokens: &tokens, horizon: 512, logits: Some(&mut logits) }],
+            &|| true,
+        )?;
         if lap > 0 {
             rates.push(512.0 / lap_start.elapsed().as_secs_f64());
         }

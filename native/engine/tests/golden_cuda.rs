@@ -72,9 +72,12 @@ fn feed(model: &CudaModel, cache: &mut KvCache, tokens: &[u32], vocab: usize) ->
 }
 
 fn argmax(logits: &[f32]) -> u32 {
-    let best = logits.iter().enumerate().fold((0, f32::NEG_INFINITY), |best, (i, logit)| {
-        if *logit > best.1 { (i, *logit) } else { best }
-    });
+    let best = logits.iter().enumerate().fold(
+        (0, f32::NEG_INFINITY),
+        |best, (i, logit)| {
+            if *logit > best.1 { (i, *logit) } else { best }
+        },
+    );
     best.0 as u32
 }
 
@@ -191,7 +194,8 @@ fn a_row_has_the_same_bits_alone_and_among_eight() {
     let Some(_) = gpu("company") else { return };
     for name in ["llama", "gemma3", "phi2"] {
         let (model, vocab) = load(&fixtures().join("tiny").join(name), KvFormat::Bf16);
-        let prompts: Vec<Vec<u32>> = (0..BATCH as u32).map(|i| (0..70 + 9 * i).map(|j| (i * 31 + j * 7) % 500).collect()).collect();
+        let prompts: Vec<Vec<u32>> =
+            (0..BATCH as u32).map(|i| (0..70 + 9 * i).map(|j| (i * 31 + j * 7) % 500).collect()).collect();
         let alone: Vec<Vec<f32>> = prompts
             .iter()
             .map(|prompt| {
@@ -293,7 +297,10 @@ fn products_equal_float64_whatever_the_number_of_rows() {
         let matrix = lab.matrix(rows, cols, &bytes).unwrap();
         let x: Vec<f32> = (0..11 * cols).map(|_| random.float()).collect();
         let found: Vec<_> = [1, 2, 4, 8].iter().map(|m| lab.multiply(&matrix, &x, 11, *m).unwrap()).collect();
-        assert!(found.iter().all(|other| other.iter().zip(&found[0]).all(|(a, b)| a.to_bits() == b.to_bits())), "{format}");
+        assert!(
+            found.iter().all(|other| other.iter().zip(&found[0]).all(|(a, b)| a.to_bits() == b.to_bits())),
+            "{format}"
+        );
         for (x, y) in x.chunks_exact(cols).zip(found[0].chunks_exact(rows)) {
             for (row, y) in weights.chunks_exact(cols).zip(y) {
                 let terms = || row.iter().zip(x).map(|(w, x)| f64::from(*w) * f64::from(*x));
@@ -352,7 +359,9 @@ fn a_gpu_that_is_not_there_is_an_error_that_names_it() {
     let path = fixtures().join("tiny/llama");
     let error = open(&path, DeviceChoice::Cuda(977)).unwrap_err();
     match (&error, cuda::driver::present()) {
-        (Error::InvalidOption { option, found, .. }, Ok(())) => assert_eq!((option.as_str(), found.as_str()), ("device", "cuda 977")),
+        (Error::InvalidOption { option, found, .. }, Ok(())) => {
+            assert_eq!((option.as_str(), found.as_str()), ("device", "cuda 977"))
+        }
         (Error::NotFound { path, .. }, Err(_)) => assert_eq!(path, "libcuda.so.1"),
         _ => panic!("{error}"),
     }

@@ -18,8 +18,8 @@ use crate::{
 /// A model that is ready to compute.
 #[derive(Debug)]
 pub enum Backend {
-    Cpu(cpu::forward::CpuModel),
-    Cuda(cuda::forward::CudaModel),
+    Cpu(Box<cpu::forward::CpuModel>),
+    Cuda(Box<cuda::forward::CudaModel>),
 }
 
 /// One session's keys and values, of the backend that made it.
@@ -251,9 +251,10 @@ impl Loading {
         let (backend, note) = match self {
             Loading::Cpu { weights, threads, context, note } => {
                 let weights = weights.finish(spec, checkpoint)?;
-                (Backend::Cpu(cpu::forward::CpuModel::new(spec.clone(), weights, *threads, *context)?), note.as_deref())
+                let model = cpu::forward::CpuModel::new(spec.clone(), weights, *threads, *context)?;
+                (Backend::Cpu(Box::new(model)), note.as_deref())
             }
-            Loading::Cuda(loading) => (Backend::Cuda(loading.finish(spec, checkpoint)?), None),
+            Loading::Cuda(loading) => (Backend::Cuda(Box::new(loading.finish(spec, checkpoint)?)), None),
         };
         let description = backend.describe(note);
         Ok((backend, description))

@@ -68,14 +68,16 @@ pub fn present() -> Result<()> {
 }
 
 fn look_for_driver() -> Result<()> {
-    let missing = || Error::NotFound { path: "libcuda.so.1".into(), expected: "the library of an NVIDIA driver".into() };
+    let missing =
+        || Error::NotFound { path: "libcuda.so.1".into(), expected: "the library of an NVIDIA driver".into() };
     // SAFETY: loading the driver's library runs its initialisers, nothing else.
     let found = unsafe { sys::is_culib_present() };
     if !found {
         return Err(missing());
     }
     // SAFETY: as above.
-    let library = ["libcuda.so.1", "libcuda.so"].into_iter().find_map(|name| unsafe { libloading::Library::new(name) }.ok());
+    let library =
+        ["libcuda.so.1", "libcuda.so"].into_iter().find_map(|name| unsafe { libloading::Library::new(name) }.ok());
     let library = library.ok_or_else(missing)?;
     for symbol in SYMBOLS {
         // SAFETY: the symbol is looked up, not called.
@@ -125,7 +127,8 @@ impl Device {
         let name = result::device::get_name(device).map_err(|error| failed("cuDeviceGetName", error))?;
         let attribute = |attribute| {
             // SAFETY: the device is one that the driver named.
-            unsafe { result::device::get_attribute(device, attribute) }.map_err(|error| failed("cuDeviceGetAttribute", error))
+            unsafe { result::device::get_attribute(device, attribute) }
+                .map_err(|error| failed("cuDeviceGetAttribute", error))
         };
         use sys::CUdevice_attribute::*;
         let capability = (
@@ -154,7 +157,7 @@ impl Device {
         self.enter().ok().and_then(|()| result::mem_get_info().ok()).map_or(0, |(free, _)| free as u64)
     }
 
-    /// Waits for everything on the stream, and tells of errors in it.
+    /// `bytes` of device memory, whatever is in them.
     pub fn memory(self: &Arc<Self>, bytes: usize) -> Result<Memory> {
         self.enter()?;
         // SAFETY: `Memory` frees what is allocated here.
@@ -236,7 +239,7 @@ impl Memory {
         self.at
     }
 
-    pub fn len(&self) -> usize {
+    pub fn bytes(&self) -> usize {
         self.bytes
     }
 
@@ -251,7 +254,8 @@ impl Memory {
         }
         self.device.enter()?;
         // SAFETY: the range was just checked.
-        unsafe { result::memcpy_htod_sync(self.at + offset as u64, bytes) }.map_err(|error| failed("cuMemcpyHtoD", error))
+        unsafe { result::memcpy_htod_sync(self.at + offset as u64, bytes) }
+            .map_err(|error| failed("cuMemcpyHtoD", error))
     }
 }
 
@@ -322,7 +326,8 @@ impl Stream {
         let values = from.as_slice::<T>().get(..count).filter(|values| size_of_val(*values) <= to.bytes);
         let values = values.ok_or_else(|| Error::Internal { reason: format!("a copy of {count} values") })?;
         // SAFETY: both ends were checked; the caller waits for the stream before it changes `from`.
-        unsafe { result::memcpy_htod_async(to.at, values, self.stream) }.map_err(|error| failed("cuMemcpyHtoDAsync", error))
+        unsafe { result::memcpy_htod_async(to.at, values, self.stream) }
+            .map_err(|error| failed("cuMemcpyHtoDAsync", error))
     }
 
     /// Queues a copy to the first `count` values of `to`.
@@ -331,14 +336,16 @@ impl Stream {
         let values = to.as_mut_slice::<T>().get_mut(..count).filter(|values| values.len() <= room);
         let values = values.ok_or_else(|| Error::Internal { reason: format!("a copy of {count} values") })?;
         // SAFETY: both ends were checked; the caller waits for the stream before it reads `to`.
-        unsafe { result::memcpy_dtoh_async(values, from.at, self.stream) }.map_err(|error| failed("cuMemcpyDtoHAsync", error))
+        unsafe { result::memcpy_dtoh_async(values, from.at, self.stream) }
+            .map_err(|error| failed("cuMemcpyDtoHAsync", error))
     }
 
     /// Records what `work` queues, without running it.
     pub fn record(&self, work: impl FnOnce() -> Result<()>) -> Result<Graph> {
         let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
         // SAFETY: the stream lives; the capture ends below whatever `work` says.
-        unsafe { result::stream::begin_capture(self.stream, mode) }.map_err(|error| failed("cuStreamBeginCapture", error))?;
+        unsafe { result::stream::begin_capture(self.stream, mode) }
+            .map_err(|error| failed("cuStreamBeginCapture", error))?;
         let worked = work();
         // SAFETY: as above.
         let graph = unsafe { result::stream::end_capture(self.stream) };
@@ -362,7 +369,14 @@ impl Stream {
     /// # Safety
     /// `arguments` are those that the kernel declares, their addresses are of memory that lives until the stream is done,
     /// and the kernel stays within it.
-    pub unsafe fn launch(&self, kernel: &Kernel, grid: [u32; 3], threads: u32, shared: u32, arguments: &[Argument]) -> Result<()> {
+    pub unsafe fn launch(
+        &self,
+        kernel: &Kernel,
+        grid: [u32; 3],
+        threads: u32,
+        shared: u32,
+        arguments: &[Argument],
+    ) -> Result<()> {
         if grid.contains(&0) {
             return Ok(());
         }

@@ -163,7 +163,18 @@ impl CudaModel {
         let angles = spec.ropes.iter().map(|rope| upload_angles(device, rope, context)).collect::<Result<_>>()?;
         let pass = Mutex::new(Pass::new(device, &spec, dimensions, context)?);
         let (device, dimensions, nanoseconds) = (Arc::clone(device), dimensions.clone(), AtomicU64::new(0));
-        Ok(CudaModel { spec, weights, device, dimensions, kernels, angles, context, pass, nanoseconds, _module: module })
+        Ok(CudaModel {
+            spec,
+            weights,
+            device,
+            dimensions,
+            kernels,
+            angles,
+            context,
+            pass,
+            nanoseconds,
+            _module: module,
+        })
     }
 
     pub fn device(&self) -> &Device {
@@ -337,16 +348,16 @@ impl CudaModel {
         }
         let from = if listed { pass.wanted.at() } else { 0 };
         self.norm(pass, &self.weights.final_norm, from, wanted)?;
-        let (mode, cap) = self.spec.logit_softcap.map_or((Mode::Store, 1.0), |cap| (Mode::Cap, cap));
-        self.multiply(pass, &self.weights.head, &pass.h, &pass.logits, wanted, mode, cap)
+        let mode = self.spec.logit_softcap.map_or(Mode::Store, Mode::Cap);
+        self.multiply(pass, &self.weights.head, &pass.h, &pass.logits, wanted, mode)
     }
 
     fn layer(&self, pass: &Pass, index: usize, count: u32, spans: u32) -> Result<()> {
         let (layer, spec) = (&self.weights.layers[index], &self.spec.layers[index]);
         self.norm(pass, &layer.attention_norm, 0, count)?;
-        self.multiply(pass, &layer.query, &pass.h, &pass.query, count, Mode::Store, 1.0)?;
-        self.multiply(pass, &layer.key, &pass.h, &pass.key, count, Mode::Store, 1.0)?;
-        self.multiply(pass, &layer.value, &pass.h, &pass.value, count, Mode::Store, 1.0)?;
+        self.multiply(pass, &layer.query, &pass.h, &pass.query, count, Mode::Store)?;
+        self.multiply(pass, &layer.key, &pass.h, &pass.key, count, Mode::Store)?;
+        self.multiply(pass, &layer.value, &pass.h, &pass.value, count, Mode::Store)?;
         self.rotate(pass, index, layer, count)?;
         self.attend(pass, index, count, spans)?;
         self.add_product(pass, &layer.output, &pass.mixed, layer.attention_post_norm.as_ref(), count)?;
@@ -356,10 +367,10 @@ impl CudaModel {
         let activation = spec.activation;
         match &layer.gate {
             Some(gate) => {
-                self.multiply(pass, gate, &pass.h, &pass.gate, count, Mode::Store, 1.0)?;
-                self.multiply(pass, &layer.up, &pass.h, &pass.gate, count, Mode::Gated(activation), 1.0)?;
+                self.multiply(pass, gate, &pass.h, &pass.gate, count, Mode::Store)?;
+                self.multiply(pass, &layer.up, &pass.h, &pass.gate, count, Mode::Gated(activation))?;
             }
-            None => self.multiply(pass, &layer.up, &pass.h, &pass.gate, count, Mode::Activated(activation), 1.0)?,
+            None => self.multiply(pass, &layer.up, &pass.h, &pass.gate, count, Mode::Activated(activation))?,
         }
         self.add_product(pass, &layer.down, &pass.gate, layer.ffn_post_norm.as_ref(), count)
     }
@@ -377,13 +388,22 @@ impl CudaModel {
     }
 
     /// output = mode(W input + bias)
-    fn multiply(&self, pass: &Pass, matrix: &Matrix, input: &Plane, output: &Plane, count: u32, mode: Mode, cap: f32) -> Result<()> {
+    fn multiply(
+        &self,
+        pass: &Pass,
+        matrix: &Matrix,
+        input: &Plane,
+        output: &Plane,
+        count: u32,
+        mode: Mode,
+    ) -> Result<()> {
         let kernels = self.kernels.gemv.get(&matrix.format());
-        let kernels = kernels.ok_or_else(|| Error::Internal { reason: format!("no kernel for {}", matrix.format()) })?;
+        let kernels =
+            kernels.ok_or_else(|| Error::Internal { reason: format!("no kernel for {}", matrix.format()) })?;
         let which = count.min(8).next_power_of_two().trailing_zeros();
         let rows = 1 << which;
         let Some(kernel) = kernels.get(which as usize) else { return Err(too_many("rows", rows as usize, 8)) };
-        let (mode, activation) = mode.codes();
+        let (mode, activation, cap) = mode.codes();
         let arguments = [
             matrix.argument(),
             input.at(),
@@ -401,9 +421,16 @@ impl CudaModel {
     }
 
     /// x += post_norm(W input)
-    fn add_product(&self, pass: &Pass, matrix: &Matrix, input: &Plane, post_norm: Option<&Norm>, count: u32) -> Result<()> {
-        let Some(norm) = post_norm else { return self.multiply(pass, matrix, input, &pass.x, count, Mode::Add, 1.0) };
-        self.multiply(pass, matrix, input, &pass.delta, count, Mode::Store, 1.0)?;
+    fn add_product(
+        &self,
+        pass: &Pass,
+        matrix: &Matrix,
+        input: &Plane,
+        post_norm: Option<&Norm>,
+        count: u32,
+    ) -> Result<()> {
+        let Some(norm) = post_norm else { return self.multiply(pass, matrix, input, &pass.x, count, Mode::Add) };
+        self.multiply(pass, matrix, input, &pass.delta, count, Mode::Store)?;
         let width = Argument::Count(self.spec.width as u32);
         let arguments = [norm.argument(), pass.delta.at(), pass.x.at(), pass.x.stride(), width];
         self.launch(pass, &self.kernels.add_norm, [count, 1, 1], self.norm_threads(), &arguments)
@@ -469,7 +496,8 @@ impl CudaModel {
         let arguments = [pass.logits.at(), pass.logits.stride(), Argument::Count(self.spec.vocab as u32), best];
         self.launch(pass, &self.kernels.argmax_parts, [ARGMAX_PARTS, rows, 1], 256, &arguments)?;
         let address = |memory: &Memory| Argument::Address(memory.at());
-        let arguments = [best, Argument::Count(ARGMAX_PARTS), address(&pass.rows), address(&pass.tokens), address(&pass.steps)];
+        let arguments =
+            [best, Argument::Count(ARGMAX_PARTS), address(&pass.rows), address(&pass.tokens), address(&pass.steps)];
         self.launch(pass, &self.kernels.argmax_feed, [rows, 1, 1], 256, &arguments)
     }
 
@@ -482,7 +510,10 @@ impl CudaModel {
 
 impl std::fmt::Debug for CudaModel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("CudaModel").field("device", &self.device).field("dimensions", &self.dimensions).finish_non_exhaustive()
+        f.debug_struct("CudaModel")
+            .field("device", &self.device)
+            .field("dimensions", &self.dimensions)
+            .finish_non_exhaustive()
     }
 }
 
@@ -494,12 +525,13 @@ enum Mode {
     /// activation(what is there) * product
     Gated(Activation),
     Activated(Activation),
-    Cap,
+    /// cap tanh(product / cap)
+    Cap(f32),
 }
 
 impl Mode {
-    /// `mode` and `activation` of kernels/gemv.cu.
-    fn codes(self) -> (u32, u32) {
+    /// `mode`, `activation` and `cap` of kernels/gemv.cu.
+    fn codes(self) -> (u32, u32, f32) {
         let code = |activation| match activation {
             Activation::Silu => 0,
             Activation::Gelu => 1,
@@ -507,11 +539,11 @@ impl Mode {
             Activation::Relu => 3,
         };
         match self {
-            Mode::Store => (0, 0),
-            Mode::Add => (1, 0),
-            Mode::Gated(activation) => (2, code(activation)),
-            Mode::Activated(activation) => (3, code(activation)),
-            Mode::Cap => (4, 0),
+            Mode::Store => (0, 0, 1.0),
+            Mode::Add => (1, 0, 1.0),
+            Mode::Gated(activation) => (2, code(activation), 1.0),
+            Mode::Activated(activation) => (3, code(activation), 1.0),
+            Mode::Cap(cap) => (4, 0, cap),
         }
     }
 }
@@ -561,7 +593,7 @@ impl Pass {
             tokens: device.zeros(STEPS * BATCH * 4)?,
             rows_host: device.pinned(CHUNK * size_of::<Row>())?,
             wanted_host: device.pinned(BATCH * 4)?,
-            logits_host: device.pinned(logits.memory.len())?,
+            logits_host: device.pinned(logits.memory.bytes())?,
             steps_host: device.pinned(BATCH * 4)?,
             tokens_host: device.pinned(STEPS * BATCH * 4)?,
             logits,

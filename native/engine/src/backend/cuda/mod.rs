@@ -58,7 +58,13 @@ impl Loading {
         Loading::with(spec, checkpoint, ordinal, context, KvFormat::default())
     }
 
-    pub fn with(spec: &ModelSpec, checkpoint: &Checkpoint, ordinal: usize, context: usize, kv: KvFormat) -> Result<Loading> {
+    pub fn with(
+        spec: &ModelSpec,
+        checkpoint: &Checkpoint,
+        ordinal: usize,
+        context: usize,
+        kv: KvFormat,
+    ) -> Result<Loading> {
         let device = open(ordinal)?;
         let weights = weights::Loading::new(&device, spec, checkpoint)?;
         let dimensions = Dimensions::of(spec, kv, context);
@@ -66,7 +72,8 @@ impl Loading {
         let capability = device.capability;
         let compile = move || program.image(capability);
         let compiling = thread::Builder::new().name("viva_nvrtc".into()).spawn(compile);
-        let compiling = compiling.map_err(|error| Error::Internal { reason: format!("a thread to compile on: {error}") })?;
+        let compiling =
+            compiling.map_err(|error| Error::Internal { reason: format!("a thread to compile on: {error}") })?;
         Ok(Loading { device, weights, dimensions, context, compiling: Some(compiling) })
     }
 

@@ -125,7 +125,8 @@ impl Nvrtc {
     }
 
     pub fn compile(&self, source: &str, options: &[String]) -> Result<Compiled> {
-        let text = |text: &str| CString::new(text).map_err(|_| Error::Internal { reason: "a zero byte in a kernel".into() });
+        let text =
+            |text: &str| CString::new(text).map_err(|_| Error::Internal { reason: "a zero byte in a kernel".into() });
         let (source, name) = (text(source)?, text("kernels.cu")?);
         let options: Vec<CString> = options.iter().map(|option| text(option)).collect::<Result<_>>()?;
         let places: Vec<*const c_char> = options.iter().map(|option| option.as_ptr()).collect();
@@ -133,13 +134,15 @@ impl Nvrtc {
         // SAFETY: strings end in zeros and outlive the program, which is destroyed below; the buffers have the sizes
         // that the library asked for.
         unsafe {
-            let made = (self.create)(&mut program, source.as_ptr(), name.as_ptr(), 0, std::ptr::null(), std::ptr::null());
+            let made =
+                (self.create)(&mut program, source.as_ptr(), name.as_ptr(), 0, std::ptr::null(), std::ptr::null());
             if made != 0 {
                 return Err(Error::Internal { reason: format!("nvrtcCreateProgram: {made}") });
             }
             let status = (self.compile)(program, places.len() as c_int, places.as_ptr());
             let log = bytes(|size| (self.log_size)(program, size), |at| (self.log)(program, at));
-            let log = CStr::from_bytes_until_nul(&log).map(|log| log.to_string_lossy().into_owned()).unwrap_or_default();
+            let log =
+                CStr::from_bytes_until_nul(&log).map(|log| log.to_string_lossy().into_owned()).unwrap_or_default();
             let mut image = bytes(|size| (self.cubin_size)(program, size), |at| (self.cubin)(program, at));
             if image.is_empty() {
                 image = bytes(|size| (self.ptx_size)(program, size), |at| (self.ptx)(program, at));
@@ -171,9 +174,10 @@ const NAMES: [&str; 3] = ["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"];
 fn candidates() -> Vec<OsString> {
     let mut all: Vec<OsString> = NAMES.iter().map(OsString::from).collect();
     let variables = ["CUDA_PATH", "CUDA_HOME"].iter().filter_map(std::env::var_os).map(PathBuf::from);
-    let mut folders: Vec<PathBuf> = variables.chain([PathBuf::from("/usr/local/cuda")]).flat_map(|root| {
-        [root.join("lib64"), root.join("targets/x86_64-linux/lib"), root.join("lib")]
-    }).collect();
+    let mut folders: Vec<PathBuf> = variables
+        .chain([PathBuf::from("/usr/local/cuda")])
+        .flat_map(|root| [root.join("lib64"), root.join("targets/x86_64-linux/lib"), root.join("lib")])
+        .collect();
     // Pythons: the active environment's, the user's, and those that PATH leads to.
     let mut prefixes: Vec<PathBuf> = vec![];
     prefixes.extend(std::env::var_os("VIRTUAL_ENV").map(PathBuf::from));
@@ -198,7 +202,9 @@ fn candidates() -> Vec<OsString> {
         folders.extend([entry.join("nvidia/cu13/lib"), entry.join("nvidia/cuda_nvrtc/lib")]);
     }
     for folder in folders {
-        all.extend(NAMES.iter().map(|name| folder.join(name)).filter(|path| path.exists()).map(PathBuf::into_os_string));
+        all.extend(
+            NAMES.iter().map(|name| folder.join(name)).filter(|path| path.exists()).map(PathBuf::into_os_string),
+        );
     }
     all
 }

@@ -57,7 +57,7 @@ impl Dimensions {
     pub fn of(spec: &ModelSpec, kv_format: KvFormat, context: usize) -> Dimensions {
         let group = spec.heads / spec.kv_heads.max(1);
         // As HEADS of kernels/attention.cu.
-        let heads = [8, 4, 2, 1].into_iter().find(|heads| group % heads == 0).unwrap_or(1);
+        let heads = [8, 4, 2, 1].into_iter().find(|heads| group.is_multiple_of(*heads)).unwrap_or(1);
         let heads = if group <= 8 { group } else { heads };
         let shared = |span: usize| 4 * heads * (spec.head_dim + span / 32 * (spec.head_dim + 34));
         let long = |span: &usize| context > 16384 && shared(*span) <= SHARED_BYTES;

@@ -88,7 +88,18 @@ impl Matrix {
         let weights = device.zeros(row_bytes.checked_mul(rows).ok_or_else(too_large)?)?;
         let device = Arc::clone(device);
         let (scales, bias) = (None, None);
-        Ok(Matrix { device, format, rows, cols, padded, weights, scales, scale_cols: cols.max(1), scale_blocks: 1, bias })
+        Ok(Matrix {
+            device,
+            format,
+            rows,
+            cols,
+            padded,
+            weights,
+            scales,
+            scale_cols: cols.max(1),
+            scale_blocks: 1,
+            bias,
+        })
     }
 
     pub fn argument(&self) -> Argument {
@@ -121,7 +132,9 @@ impl Packed for Matrix {
 
     fn bytes(&self) -> usize {
         let stored = self.format.bytes_of(self.padded).unwrap_or(0) * self.rows;
-        stored + self.scales.as_ref().map_or(0, |_| self.rows * self.scale_blocks * 4) + self.bias.as_ref().map_or(0, |_| self.rows * 4)
+        stored
+            + self.scales.as_ref().map_or(0, |_| self.rows * self.scale_blocks * 4)
+            + self.bias.as_ref().map_or(0, |_| self.rows * 4)
     }
 
     fn set_rows(&mut self, places: &[usize], stored: &[u8]) -> Result<()> {
@@ -163,10 +176,6 @@ impl Packed for Matrix {
 
     fn set_scales(&mut self, scale_cols: usize, rows: &[Vec<f32>]) -> Result<()> {
         let blocks = self.cols.div_ceil(scale_cols.max(1)).max(1);
-        if blocks > 1 && !scale_cols.is_multiple_of(8) {
-            let expected = "FP8 scales for blocks of a multiple of 8 columns";
-            return Err(Error::unsupported("FP8 scales", expected, format!("{scale_cols} columns")));
-        }
         let mut values = vec![0.0_f32; self.rows * blocks];
         for (out, row) in values.chunks_exact_mut(blocks).zip(rows) {
             out.iter_mut().zip(row).for_each(|(out, scale)| *out = *scale);
