@@ -1,9 +1,9 @@
 //! A loaded model: weights on a backend, a tokenizer, a chat template, and what can be said of them.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use crate::{
-    backend::cpu::forward::CpuModel,
+    backend::Backend,
     chat::{ChatTemplate, Message},
     error::{Error, Result},
     tokenizer::Tokenizer,
@@ -14,7 +14,7 @@ pub struct Model {
     pub tokenizer: Arc<Tokenizer>,
     pub template: Option<ChatTemplate>,
     pub info: ModelInfo,
-    pub(crate) backend: CpuModel,
+    pub(crate) backend: Backend,
 }
 
 /// What `model_info` tells.
@@ -41,9 +41,9 @@ pub struct ModelInfo {
     pub context: usize,
     /// Positions that the model was made for.
     pub max_context: usize,
-    /// "cpu"
+    /// "cpu" or "cuda:0"
     pub device: String,
-    /// "avx512, 2 threads"
+    /// "avx512, 2 threads", and why it is not a GPU; or the GPU's name.
     pub device_note: String,
     /// Threads that compute.
     pub threads: usize,
@@ -70,16 +70,4 @@ impl std::fmt::Debug for Model {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Model").field("info", &self.info).finish_non_exhaustive()
     }
-}
-
-/// "Q4_1 (210), Q8_0 (1)", the most frequent first.
-pub(crate) fn describe_formats(backend: &CpuModel) -> String {
-    let mut counts = BTreeMap::new();
-    for matrix in backend.weights().matrices() {
-        *counts.entry(matrix.format()).or_insert(0) += 1;
-    }
-    let mut counts: Vec<_> = counts.into_iter().collect();
-    counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-    let texts: Vec<_> = counts.iter().map(|(format, count)| format!("{format} ({count})")).collect();
-    texts.join(", ")
 }

@@ -8,12 +8,12 @@ use std::{
 };
 
 use crate::{
-    backend::cpu::{self, forward::CpuModel, weights::Loading},
+    backend::{Description, Loading, cpu},
     bounded::spawn_on_large_stack,
     chat::ChatTemplate,
-    checkpoint::{Checkpoint, Description, config::Config},
+    checkpoint::{self, Checkpoint, config::Config},
     error::{Error, Result},
-    loaded::{Model, ModelInfo, describe_formats},
+    loaded::{Model, ModelInfo},
     model::{self, spec::ModelSpec},
     tokenizer::Tokenizer,
 };
@@ -32,9 +32,12 @@ pub struct LoadOptions {
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum DeviceChoice {
+    /// The first GPU where there is one that can be used, else the CPU, and `device_note` says why.
     #[default]
     Auto,
     Cpu,
+    /// The NVIDIA GPU of this number, from 0.
+    Cuda(usize),
 }
 
 /// A load under way; dropping it ends it.
@@ -46,7 +49,6 @@ pub struct Loader {
     weights: Loading,
     text: Option<JoinHandle<Result<(Tokenizer, Option<ChatTemplate>)>>>,
     context: usize,
-    threads: Option<usize>,
 }
 
 /// What a slice of loading came to.
@@ -64,14 +66,14 @@ impl Loader {
         let spec = model::spec_of(&config, &checkpoint)?;
         let context = context(&options, spec.max_context)?;
         cpu::check_threads(options.threads)?;
-        let weights = Loading::new(&spec, &checkpoint)?;
+        let weights = weights(&options, &spec, &checkpoint, context)?;
         let described = Arc::clone(&checkpoint);
         let text = spawn_on_large_stack(move || {
             let tokenizer = Tokenizer::from_checkpoint(&described.description)?;
             let template = ChatTemplate::from_checkpoint(&described.description, &tokenizer)?;
             Ok((tokenizer, template))
         })?;
-        Ok(Loader { checkpoint, config, spec, weights, text: Some(text), context, threads: options.threads })
+        Ok(Loader { checkpoint, config, spec, weights, text: Some(text), context })
     }
 
     /// One slice of about `budget`; `Cancelled` once `alive` is false.
@@ -93,7 +95,7 @@ impl Loader {
                 return self.finish().map(|model| LoadProgress::Ready(Arc::new(model)));
             }
         }
-        let (done_bytes, total_bytes) = (self.weights.done_bytes, self.weights.total_bytes);
+        let (done_bytes, total_bytes) = self.weights.progress();
         Ok(LoadProgress::Loading { done_bytes, total_bytes })
     }
 
@@ -101,34 +103,27 @@ impl Loader {
         let text = self.text.take().map(JoinHandle::join);
         let lost = || Error::Internal { reason: "the tokenizer's thread was lost".into() };
         let (tokenizer, template) = text.and_then(|joined| joined.ok()).ok_or_else(lost)??;
-        let weights = self.weights.finish(&self.spec, &self.checkpoint)?;
-        let backend = CpuModel::new(self.spec.clone(), weights, self.threads, self.context)?;
+        let (backend, description) = self.weights.finish(&self.spec, &self.checkpoint)?;
         let mut eos_ids = self.config.eos_token_ids.clone();
         if eos_ids.is_empty() {
             eos_ids = tokenizer.eos_ids();
         }
-        let info = self.info(&backend, eos_ids, template.is_some());
+        let info = self.info(description, eos_ids, template.is_some());
         Ok(Model { tokenizer: Arc::new(tokenizer), template, info, backend })
     }
 
-    fn info(&self, backend: &CpuModel, eos_ids: Vec<u32>, has_chat_template: bool) -> ModelInfo {
-        let matrices = backend.weights().matrices();
-        let bytes = |matrix: &Arc<crate::backend::cpu::matrix::Matrix>| matrix.bytes() as u64;
-        let weight_bytes = matrices.iter().map(|matrix| bytes(matrix)).sum();
-        // The embedding is read for one row only, unless it is the head, too.
-        let (embedding, head) = (&backend.weights().embedding, &backend.weights().head);
-        let unread = if Arc::ptr_eq(embedding, head) { 0 } else { bytes(embedding) };
+    fn info(&self, backend: Description, eos_ids: Vec<u32>, has_chat_template: bool) -> ModelInfo {
         ModelInfo {
             architecture: self.config.architecture.name().into(),
             source: match self.checkpoint.description {
-                Description::HuggingFace(_) => "safetensors",
-                Description::Gguf(_) => "gguf",
+                checkpoint::Description::HuggingFace(_) => "safetensors",
+                checkpoint::Description::Gguf(_) => "gguf",
             }
             .into(),
-            weights: describe_formats(backend),
-            parameters: matrices.iter().map(|matrix| matrix.rows() as u64 * matrix.cols() as u64).sum(),
-            weight_bytes,
-            bytes_per_token: weight_bytes - unread,
+            weights: backend.weights,
+            parameters: backend.parameters,
+            weight_bytes: backend.weight_bytes,
+            bytes_per_token: backend.bytes_per_token,
             vocab: self.spec.vocab,
             layers: self.spec.layers.len(),
             width: self.spec.width,
@@ -137,12 +132,25 @@ impl Loader {
             head_dim: self.spec.head_dim,
             context: self.context,
             max_context: self.spec.max_context,
-            device: "cpu".into(),
-            device_note: format!("{}, {} threads", backend.level().name(), backend.threads()),
-            threads: backend.threads(),
+            device: backend.device,
+            device_note: backend.device_note,
+            threads: backend.threads,
             eos_ids,
             has_chat_template,
         }
+    }
+}
+
+/// Where the weights go.
+fn weights(options: &LoadOptions, spec: &ModelSpec, checkpoint: &Checkpoint, context: usize) -> Result<Loading> {
+    let cpu = |note| Loading::to_cpu(spec, checkpoint, options.threads, context, note);
+    match options.device {
+        DeviceChoice::Cpu => cpu(None),
+        DeviceChoice::Cuda(ordinal) => Loading::to_cuda(spec, checkpoint, ordinal, context),
+        DeviceChoice::Auto => match Loading::to_cuda(spec, checkpoint, 0, context) {
+            Ok(loading) => Ok(loading),
+            Err(reason) => cpu(Some(reason.to_string())),
+        },
     }
 }
 

@@ -59,6 +59,11 @@ impl Sampling {
         Ok(())
     }
 
+    /// Whether the largest logit wins as it is.
+    pub fn is_argmax(&self) -> bool {
+        self.temperature == 0.0 && self.repetition_penalty == 1.0
+    }
+
     /// The next token of a sequence, which goes to `position`. `logits` are changed where the penalty asks for it.
     pub fn sample(&self, logits: &mut [f32], sequence: &[u32], position: usize) -> Result<u32> {
         if self.repetition_penalty != 1.0 {

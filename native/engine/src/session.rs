@@ -10,10 +10,7 @@ use std::{
 };
 
 use crate::{
-    backend::cpu::{
-        forward::{CHUNK, Slot},
-        kv_cache::KvCache,
-    },
+    backend::{Cache, Slot},
     chat::Message,
     error::{Error, Result},
     loaded::Model,
@@ -106,7 +103,7 @@ pub struct Timings {
 /// One conversation; see the module.
 pub struct Session {
     model: Arc<Model>,
-    cache: KvCache,
+    cache: Cache,
     /// Every token so far; the cache holds a prefix.
     sequence: Vec<u32>,
     /// The cache was computed with the frequencies of long sequences.
@@ -157,7 +154,7 @@ impl Session {
             Prompt::Chat(messages) => self.model.template()?.encode(&self.model.tokenizer, messages, true)?,
             Prompt::Tokens(ids) => ids.clone(),
         };
-        let (Some(_), vocab) = (prompt_ids.first(), self.model.backend.weights().embedding.rows()) else {
+        let (Some(_), vocab) = (prompt_ids.first(), self.model.backend.embedding_rows()) else {
             return Err(Error::EmptyPrompt);
         };
         if let Some(id) = prompt_ids.iter().find(|id| **id as usize >= vocab) {
@@ -209,7 +206,8 @@ impl Session {
     fn prefill(&mut self, alive: &dyn Fn() -> bool) -> Result<Progress> {
         let start = Instant::now();
         let from = self.cache.len();
-        let to = self.sequence.len().min((from / CHUNK + 1) * CHUNK);
+        let chunk = self.model.backend.chunk();
+        let to = self.sequence.len().min((from / chunk + 1) * chunk);
         let last = to == self.sequence.len();
         let mut slots = [Slot {
             cache: &mut self.cache,
@@ -238,6 +236,43 @@ impl Session {
             let (logprob, top) = log_probabilities(&logits, id, top);
             progress.logprobs.push(TokenLogprobs { id, logprob, top });
         }
+        self.push(id, progress)
+    }
+
+    /// How many tokens the backend may choose by itself before the turn has to be looked at; 0: it gives logits.
+    fn steps(&self) -> usize {
+        let Some(turn) = &self.turn else { return 0 };
+        let len = self.sequence.len();
+        let left = (turn.prompt_len + turn.request.max_new_tokens).min(self.model.info.context).saturating_sub(len);
+        let most = left.min(self.model.backend.steps());
+        if most == 0 || !turn.request.sampling.is_argmax() || turn.request.logprobs.is_some() {
+            return 0;
+        }
+        // All of them at the same rotary frequencies.
+        let long = self.model.backend.is_long(len);
+        (1..=most).take_while(|more| self.model.backend.is_long(len + more - 1) == long).count()
+    }
+
+    /// Takes tokens that the backend chose; those behind the end of the turn are forgotten.
+    fn take_tokens(&mut self, tokens: &[u32], spent: Duration, progress: &mut Progress) -> Result<()> {
+        for (i, id) in tokens.iter().enumerate() {
+            self.timings.decode_tokens += 1;
+            if i == 0 {
+                self.timings.decode_seconds += spent.as_secs_f64();
+            }
+            self.push(*id, progress)?;
+            if progress.is_finished() {
+                break;
+            }
+        }
+        // The last token is not computed yet.
+        self.cache.truncate(self.sequence.len() - 1);
+        Ok(())
+    }
+
+    /// Appends a token that was chosen, and looks whether the turn is over.
+    fn push(&mut self, id: u32, progress: &mut Progress) -> Result<()> {
+        let Some(turn) = &mut self.turn else { return Err(no_turn()) };
         self.sequence.push(id);
         progress.ids.push(id);
         let made = self.sequence.len() - turn.prompt_len;
@@ -358,6 +393,7 @@ fn decode_together(
     alive: &dyn Fn() -> bool,
 ) {
     let start = Instant::now();
+    let steps = members.iter().map(|i| sessions[*i].steps()).min().unwrap_or(0);
     let mut slots: Vec<Slot> = sessions
         .iter_mut()
         .enumerate()
@@ -365,9 +401,25 @@ fn decode_together(
         .map(|(_, session)| {
             let (from, horizon) = (session.cache.len(), session.sequence.len());
             let tokens = &session.sequence[from..];
-            Slot { cache: &mut session.cache, tokens, horizon, logits: Some(&mut session.logits[..]) }
+            let logits = (steps == 0).then_some(&mut session.logits[..]);
+            Slot { cache: &mut session.cache, tokens, horizon, logits }
         })
         .collect();
+    if steps > 0 {
+        let done = model.backend.decode(&mut slots, steps, alive);
+        drop(slots);
+        for (at, i) in members.into_iter().enumerate() {
+            let tokens = done.as_ref().map(|chosen| chosen.get(at).map_or(&[][..], Vec::as_slice));
+            let taken = tokens.map_err(Error::clone).and_then(|tokens| match &mut results[i] {
+                Ok(progress) => sessions[i].take_tokens(tokens, start.elapsed(), progress),
+                Err(error) => Err(error.clone()),
+            });
+            if let Err(error) = taken {
+                results[i] = Err(error);
+            }
+        }
+        return;
+    }
     let done = model.backend.forward(&mut slots, alive);
     drop(slots);
     for i in members {

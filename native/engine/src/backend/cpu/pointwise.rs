@@ -6,18 +6,8 @@ use super::{
     simd::{Level, Simd, exp, with_level},
     tile::LANES,
 };
+pub use crate::backend::weights::Norm;
 use crate::model::spec::{Activation, NormKind};
-
-/// A norm with its weights at hand; see `spec::Norm`.
-#[derive(Debug, Clone)]
-pub struct Norm {
-    pub kind: NormKind,
-    pub eps: f32,
-    /// f32 [width], the offset added.
-    pub weight: Vec<f32>,
-    /// f32 [width], or empty.
-    pub bias: Vec<f32>,
-}
 
 impl Norm {
     /// out = norm(x); both [width], which is that of the weight.

@@ -1,0 +1,243 @@
+//! Decode and prefill speed of real shapes with random weights on the first GPU, beside the GPU's own reading speed.
+//!
+//! `bench_gpu [model:format …]`, for example `bench_gpu tinyllama:F16 llama-8b:F8_E4M3`; prints one JSON object a line.
+
+use std::{collections::BTreeSet, sync::Arc, time::Instant};
+
+use viva_tensor_engine::{
+    backend::{
+        cuda::{
+            self,
+            driver::Device,
+            forward::{CudaModel, Slot},
+            program::{Dimensions, KvFormat, Program},
+            weights::Matrix,
+        },
+        weights::{Layer, Norm, Packed, Weights},
+    },
+    error::Result,
+    model::spec::{Activation, LayerSpec, Linear, ModelSpec, NormKind, Rope, RowOrder, RowSlice},
+    quant::Format,
+};
+
+/// D, F, L, H, KV, HD, V, head shared with the embedding.
+struct Shape(&'static str, [usize; 7], bool);
+
+const SHAPES: [Shape; 5] = [
+    Shape("smollm2-135m", [576, 1536, 30, 9, 3, 64, 49152], true),
+    Shape("tinyllama", [2048, 5632, 22, 32, 4, 64, 32000], false),
+    Shape("llama-1b", [2048, 8192, 16, 32, 8, 64, 128256], true),
+    Shape("llama-8b", [4096, 14336, 32, 32, 8, 128, 128256], false),
+    Shape("llama2-7b", [4096, 11008, 32, 32, 32, 128, 32000], false),
+];
+
+fn random(state: &mut u64) -> u64 {
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    *state
+}
+
+/// Rows of small finite weights.
+fn stored(format: Format, weights: usize) -> Vec<u8> {
+    let mut state = 0x1234_5678_9abc_def1_u64;
+    let bytes = format.bytes_of(weights).unwrap();
+    let mut out: Vec<u8> = (0..bytes.div_ceil(8)).flat_map(|_| random(&mut state).to_le_bytes()).take(bytes).collect();
+    let scale = half::f16::from_f32(0.001).to_le_bytes();
+    for block in out.chunks_exact_mut(format.block_bytes()) {
+        match format {
+            // Small exponents of random signs and mantissas.
+            Format::F16 => block[1] = block[1] & 0x83 | 0x24,
+            Format::Bf16 => block[1] = block[1] & 0x80 | 0x3c,
+            Format::F32 => block[3] = block[3] & 0x80 | 0x3c,
+            Format::F8E4m3 => block[0] = block[0] & 0x87 | 0x10,
+            Format::Q8_0 | Format::Q4_0 | Format::Q5_0 => block[..2].copy_from_slice(&scale),
+            Format::Q4_1 | Format::Q5_1 | Format::Q4K | Format::Q5K => {
+                block[..2].copy_from_slice(&scale);
+                block[2..4].copy_from_slice(&scale);
+            }
+            Format::Q6K => block[208..210].copy_from_slice(&half::f16::from_f32(1e-5).to_le_bytes()),
+            Format::Q2K => (block[80..82].copy_from_slice(&scale), block[82..84].copy_from_slice(&scale)).0,
+            Format::Q3K => block[108..110].copy_from_slice(&scale),
+        }
+    }
+    out
+}
+
+fn matrix(device: &Arc<Device>, format: Format, rows: usize, cols: usize) -> Result<Arc<Matrix>> {
+    let mut matrix = Matrix::new(device, format, rows, cols)?;
+    let some = stored(format, 64 * cols);
+    for first in (0..rows).step_by(64) {
+        let count = (rows - first).min(64);
+        let places: Vec<usize> = (first..first + count).collect();
+        matrix.set_rows(&places, &some[..count * format.bytes_of(cols).unwrap()])?;
+    }
+    if format == Format::F8E4m3 {
+        matrix.set_scales(cols, &vec![vec![0.05]; rows])?;
+    }
+    Ok(Arc::new(matrix))
+}
+
+fn linear(rows: usize) -> Linear {
+    let slice = RowSlice { tensor: String::new(), rows: 0..rows, scale: None, order: RowOrder::Split };
+    Linear { rows: vec![slice], bias: vec![] }
+}
+
+fn build(device: &Arc<Device>, shape: &Shape, format: Format, context: usize) -> Result<(CudaModel, u64)> {
+    let [width, ffn, layers, heads, kv_heads, head_dim, vocab] = shape.1;
+    let spec_norm = viva_tensor_engine::model::spec::Norm {
+        kind: NormKind::Rms,
+        weight: String::new(),
+        bias: None,
+        eps: 1e-5,
+        weight_offset: 0.0,
+    };
+    let norm = || Norm { kind: NormKind::Rms, eps: 1e-5, weight: vec![1.0; width], bias: vec![] };
+    let layer = LayerSpec {
+        attention_norm: spec_norm.clone(),
+        query: linear(heads * head_dim),
+        key: linear(kv_heads * head_dim),
+        value: linear(kv_heads * head_dim),
+        query_norm: None,
+        key_norm: None,
+        rope: 0,
+        window: None,
+        attention_scale: 1.0 / (head_dim as f32).sqrt(),
+        attention_softcap: None,
+        output: linear(width),
+        attention_post_norm: None,
+        ffn_norm: Some(spec_norm.clone()),
+        gate: Some(linear(ffn)),
+        up: linear(ffn),
+        down: linear(width),
+        activation: Activation::Silu,
+        ffn_post_norm: None,
+    };
+    let frequencies = (0..head_dim / 2).map(|i| 10000_f32.powf(-2.0 * i as f32 / head_dim as f32)).collect();
+    let spec = ModelSpec {
+        width,
+        vocab,
+        heads,
+        kv_heads,
+        head_dim,
+        max_context: context,
+        embedding: linear(vocab),
+        embedding_scale: 1.0,
+        ropes: vec![Rope { inverse_frequencies: frequencies, long: None, rotary: head_dim, magnitude: 1.0 }],
+        layers: vec![layer; layers],
+        final_norm: spec_norm,
+        head: linear(vocab),
+        logit_softcap: None,
+    };
+    let new = |rows, cols| matrix(device, format, rows, cols);
+    let embedding = new(vocab, width)?;
+    let head = if shape.2 { Arc::clone(&embedding) } else { new(vocab, width)? };
+    let layers = (0..layers).map(|_| {
+        Ok(Layer {
+            attention_norm: norm(),
+            query: new(heads * head_dim, width)?,
+            key: new(kv_heads * head_dim, width)?,
+            value: new(kv_heads * head_dim, width)?,
+            query_norm: None,
+            key_norm: None,
+            output: new(width, heads * head_dim)?,
+            attention_post_norm: None,
+            ffn_norm: Some(norm()),
+            gate: Some(new(ffn, width)?),
+            up: new(ffn, width)?,
+            down: new(width, ffn)?,
+            ffn_post_norm: None,
+        })
+    });
+    let weights = Weights { embedding, layers: layers.collect::<Result<_>>()?, final_norm: norm(), head };
+    let unread = if shape.2 { 0 } else { weights.embedding.bytes() };
+    let bytes = weights.matrices().iter().map(|matrix| matrix.bytes()).sum::<usize>() - unread;
+    let dimensions = Dimensions::of(&spec, KvFormat::Bf16, context);
+    let image = Program::new(&dimensions, &BTreeSet::from([format])).image(device.capability)?;
+    Ok((CudaModel::new(spec, weights, device, &dimensions, &image, context)?, bytes as u64))
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn measure(device: &Arc<Device>, shape: &Shape, format: Format, ceiling: f64) -> Result<()> {
+    let start = Instant::now();
+    let context = 8192;
+    let (model, bytes) = build(device, shape, format, context)?;
+    let load = start.elapsed().as_secs_f64();
+    for (depth, batch) in [(32, 1), (1024, 1), (4096, 1), (32, 8)] {
+        let mut caches: Vec<_> = (0..batch).map(|_| model.new_cache()).collect();
+        for cache in &mut caches {
+            let tokens: Vec<u32> = (0..depth as u32).map(|i| 5 + i * 7 % 900).collect();
+            for tokens in tokens.chunks(512) {
+                model.forward(&mut [Slot { cache, tokens, horizon: depth, logits: None }], &|| true)?;
+            }
+        }
+        let mut rates = vec![];
+        for lap in 0..7 {
+            caches.iter_mut().for_each(|cache| cache.truncate(depth));
+            let lap_start = Instant::now();
+            for part in 0..4 {
+                let horizon = depth + part * 32 + 1;
+                let mut slots: Vec<_> =
+                    caches.iter_mut().map(|cache| Slot { cache, tokens: &[9], horizon, logits: None }).collect();
+                model.decode(&mut slots, 32, &|| true)?;
+            }
+            if lap > 1 {
+                rates.push(128.0 / lap_start.elapsed().as_secs_f64());
+            }
+        }
+        let rate = median(rates);
+        println!(
+            r#"{{"kind":"measured","gpu":"{}","model":"{}","weights":"{format}","batch":{batch},"depth":{depth},"decode_tokens_per_second":{:.1},"gb_per_second":{:.0},"ceiling_gb_per_second":{:.0},"bytes_per_token":{bytes},"load_seconds":{load:.1}}}"#,
+            device.name,
+            shape.0,
+            rate * batch as f64,
+            bytes as f64 * rate / 1e9,
+            ceiling / 1e9
+        );
+    }
+    let tokens: Vec<u32> = (0..512).map(|i| 5 + i * 7 % 900).collect();
+    let mut logits = vec![0.0; shape.1[6]];
+    let mut rates = vec![];
+    for lap in 0..4 {
+        let mut cache = model.new_cache();
+        cache.reserve(512)?;
+        let lap_start = Instant::now();
+        model.forward(
+            &mut [Slot { cache: &mut cache, tokens: &tokens, horizon: 512, logits: Some(&mut logits) }],
+            &|| true,
+        )?;
+        if lap > 0 {
+            rates.push(512.0 / lap_start.elapsed().as_secs_f64());
+        }
+    }
+    println!(
+        r#"{{"kind":"measured","gpu":"{}","model":"{}","weights":"{format}","batch":1,"depth":0,"prefill_tokens":512,"prefill_tokens_per_second":{:.0}}}"#,
+        device.name,
+        shape.0,
+        median(rates)
+    );
+    Ok(())
+}
+
+fn main() -> Result<()> {
+    let device = cuda::open(0)?;
+    let ceiling = cuda::lab::read_bandwidth(&device)?;
+    let mut wanted: Vec<String> = std::env::args().skip(1).collect();
+    if wanted.is_empty() {
+        wanted = ["tinyllama:F16", "llama-1b:BF16"].map(String::from).to_vec();
+    }
+    for name in wanted {
+        let (shape, format) = name.split_once(':').unwrap_or((&name, "F16"));
+        let shape = SHAPES.iter().find(|known| known.0 == shape);
+        let format = Format::ALL.into_iter().find(|known| known.name() == format);
+        match (shape, format) {
+            (Some(shape), Some(format)) => measure(&device, shape, format, ceiling)?,
+            _ => eprintln!("{name}: unknown"),
+        }
+    }
+    Ok(())
+}

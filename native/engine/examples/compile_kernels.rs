@@ -1,0 +1,64 @@
+//! Compiles every kernel for every architecture with NVRTC, without a GPU, and looks at what ptxas says of it.
+//!
+//! Fails at an error, and where a kernel keeps something in local memory: a spill or a stack frame. VIVA_TENSOR_PTX names
+//! a folder for the PTX of the generic shapes.
+
+use std::{collections::BTreeSet, process::ExitCode};
+
+use viva_tensor_engine::{
+    backend::cuda::{
+        nvrtc::nvrtc,
+        program::{Dimensions, KvFormat, Program},
+    },
+    error::Result,
+    quant::Format,
+};
+
+const ARCHITECTURES: [&str; 5] = ["sm_80", "sm_89", "sm_90a", "sm_100", "sm_120"];
+
+/// D, H, KV, HD, span: Llama 1B, Llama 8B at a long context, SmolLM2, Gemma 3, Phi 2, an 80 wide head.
+const SHAPES: [[usize; 5]; 6] = [
+    [2048, 32, 8, 64, 64],
+    [4096, 32, 8, 128, 256],
+    [576, 9, 3, 64, 64],
+    [1152, 4, 1, 256, 64],
+    [2560, 32, 32, 80, 64],
+    [3072, 24, 8, 96, 64],
+];
+
+fn main() -> Result<ExitCode> {
+    let compiler = nvrtc()?;
+    println!("NVRTC {}.{}", compiler.version.0, compiler.version.1);
+    let mut bad = 0;
+    for architecture in ARCHITECTURES {
+        let mut kernels = 0;
+        for (i, [width, heads, kv_heads, head_dim, span]) in SHAPES.into_iter().enumerate() {
+            // The products do not depend on the shape: all formats once.
+            let formats: BTreeSet<Format> = if i == 0 { Format::ALL.into() } else { BTreeSet::from([Format::Bf16]) };
+            let dimensions = Dimensions { width, heads, kv_heads, head_dim, kv_format: KvFormat::Bf16, span };
+            let compiled = Program::new(&dimensions, &formats).compile(architecture, &["--ptxas-options=-v"])?;
+            let mut kernel = "";
+            for line in compiled.log.lines() {
+                if let Some((_, rest)) = line.split_once("Compiling entry function '") {
+                    kernel = rest.split('\'').next().unwrap_or(rest);
+                    kernels += 1;
+                }
+                let clean = line.contains(" 0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads");
+                if line.contains("bytes stack frame") && !clean {
+                    println!("{architecture} {:?}: {kernel}: {}", SHAPES[i], line.trim());
+                    bad += 1;
+                }
+                if line.contains("warning") {
+                    println!("{architecture}: {line}");
+                    bad += 1;
+                }
+            }
+        }
+        println!("{architecture}: {kernels} kernels");
+        if kernels == 0 {
+            println!("{architecture}: ptxas said nothing");
+            bad += 1;
+        }
+    }
+    Ok(if bad == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

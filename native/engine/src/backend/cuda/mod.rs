@@ -1,0 +1,103 @@
+//! The CUDA backend: the same stages as the CPU's, on an NVIDIA GPU of compute capability 8.0 or newer.
+//!
+//! `driver` and `nvrtc` are found at run time; `program` compiles kernels/*.cu for the model and the GPU, `weights` and
+//! `kv_cache` are device memory, `forward` launches. Where anything is missing, `Device::open` or `nvrtc` says what.
+
+pub mod cubin_cache;
+pub mod driver;
+pub mod forward;
+pub mod kv_cache;
+pub mod lab;
+pub mod nvrtc;
+pub mod program;
+pub mod weights;
+
+use std::{
+    panic,
+    sync::Arc,
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use self::{
+    forward::CudaModel,
+    program::{Dimensions, KvFormat, Program},
+};
+use crate::{
+    checkpoint::Checkpoint,
+    error::{Error, Result},
+    model::spec::ModelSpec,
+};
+
+/// A GPU and its compiler, both ready; the error names what is missing.
+pub fn open(ordinal: usize) -> Result<Arc<driver::Device>> {
+    // The bindings panic where a library is not what it should be.
+    let opened = panic::catch_unwind(|| {
+        let device = driver::Device::open(ordinal)?;
+        nvrtc::nvrtc()?;
+        Ok(device)
+    });
+    opened.unwrap_or_else(|_| {
+        let expected = "the driver's library, complete".to_owned();
+        Err(Error::NotFound { path: "libcuda.so.1".into(), expected })
+    })
+}
+
+/// A model on its way to a GPU: the kernels are compiled on a thread while the weights are read.
+#[derive(Debug)]
+pub struct Loading {
+    device: Arc<driver::Device>,
+    weights: weights::Loading,
+    dimensions: Dimensions,
+    context: usize,
+    compiling: Option<JoinHandle<Result<Vec<u8>>>>,
+}
+
+impl Loading {
+    pub fn new(spec: &ModelSpec, checkpoint: &Checkpoint, ordinal: usize, context: usize) -> Result<Loading> {
+        Loading::with(spec, checkpoint, ordinal, context, KvFormat::default())
+    }
+
+    pub fn with(
+        spec: &ModelSpec,
+        checkpoint: &Checkpoint,
+        ordinal: usize,
+        context: usize,
+        kv: KvFormat,
+    ) -> Result<Loading> {
+        let device = open(ordinal)?;
+        let weights = weights::Loading::new(&device, spec, checkpoint)?;
+        let dimensions = Dimensions::of(spec, kv, context);
+        let program = Program::new(&dimensions, &weights.formats(checkpoint)?);
+        let capability = device.capability;
+        let compile = move || program.image(capability);
+        let compiling = thread::Builder::new().name("viva_nvrtc".into()).spawn(compile);
+        let compiling =
+            compiling.map_err(|error| Error::Internal { reason: format!("a thread to compile on: {error}") })?;
+        Ok(Loading { device, weights, dimensions, context, compiling: Some(compiling) })
+    }
+
+    /// Reads one chunk; true when everything is in and compiled.
+    pub fn step(&mut self, checkpoint: &Checkpoint) -> Result<bool> {
+        if !self.weights.step(checkpoint)? {
+            return Ok(false);
+        }
+        let done = self.compiling.as_ref().is_none_or(JoinHandle::is_finished);
+        if !done {
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(done)
+    }
+
+    /// (bytes that are in, bytes in all)
+    pub fn progress(&self) -> (u64, u64) {
+        (self.weights.done_bytes, self.weights.total_bytes)
+    }
+
+    pub fn finish(&mut self, spec: &ModelSpec, checkpoint: &Checkpoint) -> Result<CudaModel> {
+        let lost = || Error::Internal { reason: "the compiler's thread was lost".into() };
+        let image = self.compiling.take().and_then(|thread| thread.join().ok()).ok_or_else(lost)??;
+        let weights = self.weights.finish(spec, checkpoint)?;
+        CudaModel::new(spec.clone(), weights, &self.device, &self.dimensions, &image, self.context)
+    }
+}

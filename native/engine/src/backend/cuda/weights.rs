@@ -1,0 +1,234 @@
+//! The model's weights on the device: each format's blocks taken apart into fields, so that every load is aligned.
+//!
+//! A block of Q4_0 is a scale and sixteen bytes of quants; here all quants of the matrix come first, then all scales.
+//! kernels/common.cuh reads them so. The bits are those of the checkpoint.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use super::driver::{Argument, Device, MatrixArgument, Memory, NormArgument};
+use crate::{
+    backend::weights::{self, Packed, Store},
+    checkpoint::Checkpoint,
+    error::{Error, Result},
+    model::spec::{ModelSpec, NormKind},
+    quant::Format,
+};
+
+pub type Weights = weights::Weights<Matrix, Norm>;
+pub type Layer = weights::Layer<Matrix, Norm>;
+pub type Loading = weights::Loading<Vram>;
+
+/// The memory of a device.
+#[derive(Debug, Clone)]
+pub struct Vram(pub Arc<Device>);
+
+impl Store for Vram {
+    type Matrix = Matrix;
+
+    fn matrix(&self, format: Format, rows: usize, cols: usize) -> Result<Matrix> {
+        Matrix::new(&self.0, format, rows, cols)
+    }
+
+    fn free_bytes(&self) -> u64 {
+        self.0.free_bytes()
+    }
+}
+
+impl Loading {
+    pub fn new(device: &Arc<Device>, spec: &ModelSpec, checkpoint: &Checkpoint) -> Result<Self> {
+        Loading::into(Vram(Arc::clone(device)), spec, checkpoint)
+    }
+}
+
+/// The fields of a block in the order of their arrays: (offset in the stored block, bytes).
+const fn fields(format: Format) -> &'static [(usize, usize)] {
+    match format {
+        Format::F32 | Format::F16 | Format::Bf16 | Format::F8E4m3 => &[],
+        Format::Q8_0 => &[(2, 32), (0, 2)],
+        Format::Q4_0 => &[(2, 16), (0, 2)],
+        Format::Q4_1 => &[(4, 16), (0, 4)],
+        Format::Q5_0 => &[(6, 16), (2, 4), (0, 2)],
+        Format::Q5_1 => &[(8, 16), (0, 4), (4, 4)],
+        Format::Q2K => &[(16, 64), (0, 16), (80, 4)],
+        Format::Q3K => &[(32, 64), (0, 32), (96, 12), (108, 2)],
+        Format::Q4K => &[(16, 128), (0, 16)],
+        Format::Q5K => &[(48, 128), (16, 32), (0, 16)],
+        Format::Q6K => &[(0, 128), (128, 64), (192, 16), (208, 2)],
+    }
+}
+
+/// W: [rows, cols] on the device.
+#[derive(Debug)]
+pub struct Matrix {
+    device: Arc<Device>,
+    format: Format,
+    rows: usize,
+    cols: usize,
+    /// Columns, rounded up to what a lane takes.
+    padded: usize,
+    weights: Memory,
+    /// f32 [rows][scale_blocks]
+    scales: Option<Memory>,
+    scale_cols: usize,
+    scale_blocks: usize,
+    bias: Option<Memory>,
+}
+
+impl Matrix {
+    pub fn new(device: &Arc<Device>, format: Format, rows: usize, cols: usize) -> Result<Matrix> {
+        let too_large = || Error::malformed(format!("{format} matrix"), "a size that fits", format!("{rows} x {cols}"));
+        let padded = cols.checked_next_multiple_of(8).ok_or_else(too_large)?;
+        let row_bytes = format.bytes_of(padded).ok_or_else(|| {
+            let expected = format!("rows of whole blocks of {} weights", format.block_len());
+            Error::malformed(format!("{format} matrix"), expected, format!("{cols} columns"))
+        })?;
+        if u32::try_from(rows).is_err() || u32::try_from(padded).is_err() {
+            return Err(too_large());
+        }
+        let weights = device.zeros(row_bytes.checked_mul(rows).ok_or_else(too_large)?)?;
+        let device = Arc::clone(device);
+        let (scales, bias) = (None, None);
+        Ok(Matrix {
+            device,
+            format,
+            rows,
+            cols,
+            padded,
+            weights,
+            scales,
+            scale_cols: cols.max(1),
+            scale_blocks: 1,
+            bias,
+        })
+    }
+
+    pub fn argument(&self) -> Argument {
+        let at = |memory: &Option<Memory>| memory.as_ref().map_or(0, Memory::at);
+        Argument::Matrix(MatrixArgument {
+            weights: self.weights.at(),
+            scales: at(&self.scales),
+            bias: at(&self.bias),
+            // All four were checked to fit.
+            rows: self.rows as u32,
+            cols: self.padded as u32,
+            scale_cols: self.scale_cols as u32,
+            scale_blocks: self.scale_blocks as u32,
+        })
+    }
+}
+
+impl Packed for Matrix {
+    fn format(&self) -> Format {
+        self.format
+    }
+
+    fn rows(&self) -> usize {
+        self.rows
+    }
+
+    fn cols(&self) -> usize {
+        self.cols
+    }
+
+    fn bytes(&self) -> usize {
+        let stored = self.format.bytes_of(self.padded).unwrap_or(0) * self.rows;
+        stored
+            + self.scales.as_ref().map_or(0, |_| self.rows * self.scale_blocks * 4)
+            + self.bias.as_ref().map_or(0, |_| self.rows * 4)
+    }
+
+    fn set_rows(&mut self, places: &[usize], stored: &[u8]) -> Result<()> {
+        let (Some(first), Some(last)) = (places.iter().min(), places.iter().max()) else { return Ok(()) };
+        let stored_bytes = self.format.bytes_of(self.cols).unwrap_or(0);
+        if last - first + 1 != places.len() || *last >= self.rows || stored.len() != places.len() * stored_bytes {
+            return Err(Error::Internal { reason: format!("rows {first} to {last} out of {} places", places.len()) });
+        }
+        let fields = fields(self.format);
+        if fields.is_empty() {
+            let row_bytes = self.format.bytes_of(self.padded).unwrap_or(0);
+            let in_place = places.iter().zip(*first..).all(|(place, expected)| *place == expected);
+            if row_bytes == stored_bytes && in_place {
+                return self.weights.write(first * row_bytes, stored);
+            }
+            let mut staged = vec![0; places.len() * row_bytes];
+            for (place, row) in places.iter().zip(stored.chunks_exact(stored_bytes)) {
+                let start = (place - first) * row_bytes;
+                staged[start..start + stored_bytes].copy_from_slice(row);
+            }
+            return self.weights.write(first * row_bytes, &staged);
+        }
+        let blocks = self.cols / self.format.block_len();
+        let mut plane = 0;
+        for (offset, bytes) in fields {
+            let row_bytes = blocks * bytes;
+            let mut staged = vec![0; places.len() * row_bytes];
+            for (place, row) in places.iter().zip(stored.chunks_exact(stored_bytes)) {
+                let out = &mut staged[(place - first) * row_bytes..][..row_bytes];
+                for (block, out) in row.chunks_exact(self.format.block_bytes()).zip(out.chunks_exact_mut(*bytes)) {
+                    out.copy_from_slice(&block[*offset..offset + bytes]);
+                }
+            }
+            self.weights.write(plane + first * row_bytes, &staged)?;
+            plane += self.rows * row_bytes;
+        }
+        Ok(())
+    }
+
+    fn set_scales(&mut self, scale_cols: usize, rows: &[Vec<f32>]) -> Result<()> {
+        let blocks = self.cols.div_ceil(scale_cols.max(1)).max(1);
+        let mut values = vec![0.0_f32; self.rows * blocks];
+        for (out, row) in values.chunks_exact_mut(blocks).zip(rows) {
+            out.iter_mut().zip(row).for_each(|(out, scale)| *out = *scale);
+        }
+        self.scales = Some(self.device.upload(&values)?);
+        // The padding belongs to the last block.
+        (self.scale_cols, self.scale_blocks) = (if blocks == 1 { self.padded } else { scale_cols }, blocks);
+        Ok(())
+    }
+
+    fn set_bias(&mut self, bias: &[f32]) -> Result<()> {
+        let mut values = vec![0.0_f32; self.rows];
+        values.iter_mut().zip(bias).for_each(|(out, bias)| *out = *bias);
+        self.bias = Some(self.device.upload(&values)?);
+        Ok(())
+    }
+}
+
+/// A norm's weights on the device.
+#[derive(Debug)]
+pub struct Norm {
+    kind: NormKind,
+    eps: f32,
+    weight: Memory,
+    bias: Option<Memory>,
+}
+
+impl Norm {
+    fn upload(device: &Arc<Device>, norm: &weights::Norm) -> Result<Norm> {
+        let bias = (!norm.bias.is_empty()).then(|| device.upload(&norm.bias)).transpose()?;
+        Ok(Norm { kind: norm.kind, eps: norm.eps, weight: device.upload(&norm.weight)?, bias })
+    }
+
+    pub fn argument(&self) -> Argument {
+        let kind = match self.kind {
+            NormKind::Rms => 0,
+            NormKind::Layer => 1,
+        };
+        let bias = self.bias.as_ref().map_or(0, Memory::at);
+        Argument::Norm(NormArgument { weight: self.weight.at(), bias, kind, eps: self.eps })
+    }
+
+    pub fn none() -> Argument {
+        Argument::Norm(NormArgument::default())
+    }
+}
+
+/// Puts the norms beside the matrices.
+pub fn with_norms(device: &Arc<Device>, weights: weights::Weights<Matrix>) -> Result<Weights> {
+    weights.map_norms(&|norm| Norm::upload(device, &norm))
+}
+
+/// The formats that a model's linears are stored in.
+pub fn formats(weights: &Weights) -> BTreeSet<Format> {
+    weights.matrices().iter().map(|matrix| matrix.format()).collect()
+}
