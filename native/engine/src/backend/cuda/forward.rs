@@ -8,7 +8,7 @@
 //! and those beyond a row's position leave at once.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::BTreeSet,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -16,18 +16,17 @@ use std::{
     time::Instant,
 };
 
-use bytemuck::{Pod, Zeroable};
-
 use super::{
-    driver::{Argument, Device, Graph, Kernel, Memory, Module, Pinned, Stream, kernel_name},
+    driver::{Argument, Device, Kernel, Memory, Module},
     kv_cache::KvCache,
+    pass::{Kernels, Mode, Pass, Plane, Row, upload_angles},
     program::{Dimensions, PAGE},
     weights::{self, Layer, Matrix, Norm, Weights},
 };
 use crate::{
     backend::weights::{Packed, Weights as HostNormed},
     error::{Error, Result},
-    model::spec::{Activation, ModelSpec, Rope},
+    model::spec::ModelSpec,
     quant::Format,
 };
 
@@ -38,7 +37,7 @@ pub const BATCH: usize = 8;
 /// Most decoding passes between two looks of the host.
 pub const STEPS: usize = 64;
 /// Parts of the vocabulary whose largest logits are found side by side.
-const ARGMAX_PARTS: u32 = 64;
+pub(super) const ARGMAX_PARTS: u32 = 64;
 /// What the passes between two looks of the host should take together.
 const SLICE_NANOSECONDS: u64 = 10_000_000;
 const WARPS_OF_GEMV: u32 = 8;
@@ -69,81 +68,6 @@ pub struct Slot<'a> {
     pub horizon: usize,
     /// Where the logits of the last token go, [V]; None when they are not needed.
     pub logits: Option<&'a mut [f32]>,
-}
-
-struct Kernels {
-    /// By format and rows of a block: 1, 2, 4, 8.
-    gemv: HashMap<Format, [Kernel; 4]>,
-    embed: Kernel,
-    norm_rows: Kernel,
-    add_norm: Kernel,
-    rotate: Kernel,
-    attend: Kernel,
-    combine: Kernel,
-    attend_rows: Kernel,
-    argmax_parts: Kernel,
-    argmax_feed: Kernel,
-}
-
-/// `Row` of kernels/common.cuh.
-#[derive(Debug, Clone, Copy, Pod, Zeroable)]
-#[repr(C)]
-struct Row {
-    pages: u64,
-    position: u32,
-    token: u32,
-    is_long: u32,
-    pad: u32,
-}
-
-/// f32 [rows][stride] on the device; what lies between width and stride stays 0.
-struct Plane {
-    memory: Memory,
-    stride: u32,
-}
-
-impl Plane {
-    fn new(device: &Arc<Device>, rows: usize, width: usize) -> Result<Plane> {
-        let stride = width.next_multiple_of(32);
-        Ok(Plane { memory: device.zeros(rows * stride * 4)?, stride: stride as u32 })
-    }
-
-    fn at(&self) -> Argument {
-        Argument::Address(self.memory.at())
-    }
-
-    fn stride(&self) -> Argument {
-        Argument::Count(self.stride)
-    }
-}
-
-/// The memory of a pass; one at a time.
-struct Pass {
-    rows: Memory,
-    wanted: Memory,
-    x: Plane,
-    h: Plane,
-    query: Plane,
-    key: Plane,
-    value: Plane,
-    mixed: Plane,
-    gate: Plane,
-    delta: Plane,
-    logits: Plane,
-    /// f32 [BATCH][H][spans][HD + 2]
-    partial: Memory,
-    best: Memory,
-    steps: Memory,
-    tokens: Memory,
-    rows_host: Pinned,
-    wanted_host: Pinned,
-    logits_host: Pinned,
-    steps_host: Pinned,
-    tokens_host: Pinned,
-    /// Decoding passes by (rows, spans).
-    graphs: HashMap<(u32, u32), Graph>,
-    // Last: everything above may still be used by what is under way.
-    stream: Stream,
 }
 
 impl CudaModel {
@@ -515,107 +439,6 @@ impl std::fmt::Debug for CudaModel {
             .field("dimensions", &self.dimensions)
             .finish_non_exhaustive()
     }
-}
-
-/// What becomes of a product.
-#[derive(Debug, Clone, Copy)]
-enum Mode {
-    Store,
-    Add,
-    /// activation(what is there) * product
-    Gated(Activation),
-    Activated(Activation),
-    /// cap tanh(product / cap)
-    Cap(f32),
-}
-
-impl Mode {
-    /// `mode`, `activation` and `cap` of kernels/gemv.cu.
-    fn codes(self) -> (u32, u32, f32) {
-        let code = |activation| match activation {
-            Activation::Silu => 0,
-            Activation::Gelu => 1,
-            Activation::GeluTanh => 2,
-            Activation::Relu => 3,
-        };
-        match self {
-            Mode::Store => (0, 0, 1.0),
-            Mode::Add => (1, 0, 1.0),
-            Mode::Gated(activation) => (2, code(activation), 1.0),
-            Mode::Activated(activation) => (3, code(activation), 1.0),
-            Mode::Cap(cap) => (4, 0, cap),
-        }
-    }
-}
-
-impl Kernels {
-    fn new(module: &Module, formats: &BTreeSet<Format>, embedding: Format) -> Result<Kernels> {
-        let gemv = |format: &Format| {
-            let kernel = |rows: u32| module.kernel(&format!("gemv_{}_m{rows}", kernel_name(*format)));
-            Ok((*format, [kernel(1)?, kernel(2)?, kernel(4)?, kernel(8)?]))
-        };
-        Ok(Kernels {
-            gemv: formats.iter().map(gemv).collect::<Result<_>>()?,
-            embed: module.kernel(&format!("embed_{}", kernel_name(embedding)))?,
-            norm_rows: module.kernel("norm_rows")?,
-            add_norm: module.kernel("add_norm")?,
-            rotate: module.kernel("rotate")?,
-            attend: module.kernel("attend")?,
-            combine: module.kernel("combine")?,
-            attend_rows: module.kernel("attend_rows")?,
-            argmax_parts: module.kernel("argmax_parts")?,
-            argmax_feed: module.kernel("argmax_feed")?,
-        })
-    }
-}
-
-impl Pass {
-    fn new(device: &Arc<Device>, spec: &ModelSpec, dimensions: &Dimensions, context: usize) -> Result<Pass> {
-        let ffn = spec.layers.iter().map(|layer| layer.up.out()).max().unwrap_or(0);
-        let (heads, kv) = (spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim);
-        let plane = |width| Plane::new(device, CHUNK, width);
-        let logits = Plane::new(device, BATCH, spec.vocab)?;
-        let spans = context.div_ceil(dimensions.span);
-        Ok(Pass {
-            rows: device.zeros(CHUNK * size_of::<Row>())?,
-            wanted: device.zeros(BATCH * 4)?,
-            x: plane(spec.width)?,
-            h: plane(spec.width)?,
-            query: plane(heads)?,
-            key: plane(kv)?,
-            value: plane(kv)?,
-            mixed: plane(heads)?,
-            gate: plane(ffn)?,
-            delta: plane(spec.width)?,
-            partial: device.zeros(BATCH * spec.heads * spans * (spec.head_dim + 2) * 4)?,
-            best: device.zeros(BATCH * ARGMAX_PARTS as usize * 8)?,
-            steps: device.zeros(BATCH * 4)?,
-            tokens: device.zeros(STEPS * BATCH * 4)?,
-            rows_host: device.pinned(CHUNK * size_of::<Row>())?,
-            wanted_host: device.pinned(BATCH * 4)?,
-            logits_host: device.pinned(logits.memory.bytes())?,
-            steps_host: device.pinned(BATCH * 4)?,
-            tokens_host: device.pinned(STEPS * BATCH * 4)?,
-            logits,
-            graphs: HashMap::new(),
-            stream: device.stream()?,
-        })
-    }
-}
-
-/// cos and sin of every pair's angle at every position, times the magnitude.
-fn upload_angles(device: &Arc<Device>, rope: &Rope, context: usize) -> Result<(Memory, Option<Memory>)> {
-    let table = |frequencies: &[f32]| {
-        let angles = (0..context).flat_map(|position| {
-            frequencies.iter().flat_map(move |frequency| {
-                let angle = position as f32 * frequency;
-                [angle.cos() * rope.magnitude, angle.sin() * rope.magnitude]
-            })
-        });
-        device.upload(&angles.collect::<Vec<f32>>())
-    };
-    let long = rope.long.as_ref().map(|long| table(&long.inverse_frequencies)).transpose()?;
-    Ok((table(&rope.inverse_frequencies)?, long))
 }
 
 fn too_many(what: &str, found: usize, most: usize) -> Error {

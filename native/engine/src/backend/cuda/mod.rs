@@ -9,6 +9,7 @@ pub mod forward;
 pub mod kv_cache;
 pub mod lab;
 pub mod nvrtc;
+mod pass;
 pub mod program;
 pub mod weights;
 

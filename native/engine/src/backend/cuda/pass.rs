@@ -1,0 +1,198 @@
+//! What a pass on the device works with: its memory, its stream, and the kernels by name.
+//!
+//! There is one `Pass` a model; its planes are as wide as the widest linear that reads or writes them, and what lies
+//! between a row's width and its stride is 0 for ever, so that kernels may read whole vectors.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use bytemuck::{Pod, Zeroable};
+
+use super::{
+    driver::{Argument, Device, Graph, Kernel, Memory, Module, Pinned, Stream, kernel_name},
+    forward::{ARGMAX_PARTS, BATCH, CHUNK, STEPS},
+    program::Dimensions,
+};
+use crate::{
+    error::Result,
+    model::spec::{Activation, ModelSpec, Rope},
+    quant::Format,
+};
+
+/// `Row` of kernels/common.cuh.
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(super) struct Row {
+    pub pages: u64,
+    pub position: u32,
+    pub token: u32,
+    pub is_long: u32,
+    pub pad: u32,
+}
+
+/// f32 [rows][stride] on the device; what lies between width and stride stays 0.
+pub(super) struct Plane {
+    pub memory: Memory,
+    pub stride: u32,
+}
+
+impl Plane {
+    pub fn new(device: &Arc<Device>, rows: usize, width: usize) -> Result<Plane> {
+        let stride = width.next_multiple_of(32);
+        Ok(Plane { memory: device.zeros(rows * stride * 4)?, stride: stride as u32 })
+    }
+
+    pub fn at(&self) -> Argument {
+        Argument::Address(self.memory.at())
+    }
+
+    pub fn stride(&self) -> Argument {
+        Argument::Count(self.stride)
+    }
+}
+
+/// The memory of a pass; one at a time.
+pub(super) struct Pass {
+    pub rows: Memory,
+    pub wanted: Memory,
+    pub x: Plane,
+    pub h: Plane,
+    pub query: Plane,
+    pub key: Plane,
+    pub value: Plane,
+    pub mixed: Plane,
+    pub gate: Plane,
+    pub delta: Plane,
+    pub logits: Plane,
+    /// f32 [BATCH][H][spans][HD + 2]
+    pub partial: Memory,
+    pub best: Memory,
+    pub steps: Memory,
+    pub tokens: Memory,
+    pub rows_host: Pinned,
+    pub wanted_host: Pinned,
+    pub logits_host: Pinned,
+    pub steps_host: Pinned,
+    pub tokens_host: Pinned,
+    /// Decoding passes by (rows, spans).
+    pub graphs: HashMap<(u32, u32), Graph>,
+    // Last: everything above may still be used by what is under way.
+    pub stream: Stream,
+}
+
+pub(super) struct Kernels {
+    /// By format and rows of a block: 1, 2, 4, 8.
+    pub gemv: HashMap<Format, [Kernel; 4]>,
+    pub embed: Kernel,
+    pub norm_rows: Kernel,
+    pub add_norm: Kernel,
+    pub rotate: Kernel,
+    pub attend: Kernel,
+    pub combine: Kernel,
+    pub attend_rows: Kernel,
+    pub argmax_parts: Kernel,
+    pub argmax_feed: Kernel,
+}
+
+impl Kernels {
+    pub fn new(module: &Module, formats: &BTreeSet<Format>, embedding: Format) -> Result<Kernels> {
+        let gemv = |format: &Format| {
+            let kernel = |rows: u32| module.kernel(&format!("gemv_{}_m{rows}", kernel_name(*format)));
+            Ok((*format, [kernel(1)?, kernel(2)?, kernel(4)?, kernel(8)?]))
+        };
+        Ok(Kernels {
+            gemv: formats.iter().map(gemv).collect::<Result<_>>()?,
+            embed: module.kernel(&format!("embed_{}", kernel_name(embedding)))?,
+            norm_rows: module.kernel("norm_rows")?,
+            add_norm: module.kernel("add_norm")?,
+            rotate: module.kernel("rotate")?,
+            attend: module.kernel("attend")?,
+            combine: module.kernel("combine")?,
+            attend_rows: module.kernel("attend_rows")?,
+            argmax_parts: module.kernel("argmax_parts")?,
+            argmax_feed: module.kernel("argmax_feed")?,
+        })
+    }
+}
+
+impl Pass {
+    pub fn new(device: &Arc<Device>, spec: &ModelSpec, dimensions: &Dimensions, context: usize) -> Result<Pass> {
+        let ffn = spec.layers.iter().map(|layer| layer.up.out()).max().unwrap_or(0);
+        let (heads, kv) = (spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim);
+        let plane = |width| Plane::new(device, CHUNK, width);
+        let logits = Plane::new(device, BATCH, spec.vocab)?;
+        let spans = context.div_ceil(dimensions.span);
+        Ok(Pass {
+            rows: device.zeros(CHUNK * size_of::<Row>())?,
+            wanted: device.zeros(BATCH * 4)?,
+            x: plane(spec.width)?,
+            h: plane(spec.width)?,
+            query: plane(heads)?,
+            key: plane(kv)?,
+            value: plane(kv)?,
+            mixed: plane(heads)?,
+            gate: plane(ffn)?,
+            delta: plane(spec.width)?,
+            partial: device.zeros(BATCH * spec.heads * spans * (spec.head_dim + 2) * 4)?,
+            best: device.zeros(BATCH * ARGMAX_PARTS as usize * 8)?,
+            steps: device.zeros(BATCH * 4)?,
+            tokens: device.zeros(STEPS * BATCH * 4)?,
+            rows_host: device.pinned(CHUNK * size_of::<Row>())?,
+            wanted_host: device.pinned(BATCH * 4)?,
+            logits_host: device.pinned(logits.memory.bytes())?,
+            steps_host: device.pinned(BATCH * 4)?,
+            tokens_host: device.pinned(STEPS * BATCH * 4)?,
+            logits,
+            graphs: HashMap::new(),
+            stream: device.stream()?,
+        })
+    }
+}
+
+/// What becomes of a product.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Mode {
+    Store,
+    Add,
+    /// activation(what is there) * product
+    Gated(Activation),
+    Activated(Activation),
+    /// cap tanh(product / cap)
+    Cap(f32),
+}
+
+impl Mode {
+    /// `mode`, `activation` and `cap` of kernels/gemv.cu.
+    pub fn codes(self) -> (u32, u32, f32) {
+        let code = |activation| match activation {
+            Activation::Silu => 0,
+            Activation::Gelu => 1,
+            Activation::GeluTanh => 2,
+            Activation::Relu => 3,
+        };
+        match self {
+            Mode::Store => (0, 0, 1.0),
+            Mode::Add => (1, 0, 1.0),
+            Mode::Gated(activation) => (2, code(activation), 1.0),
+            Mode::Activated(activation) => (3, code(activation), 1.0),
+            Mode::Cap(cap) => (4, 0, cap),
+        }
+    }
+}
+
+/// cos and sin of every pair's angle at every position, times the magnitude.
+pub(super) fn upload_angles(device: &Arc<Device>, rope: &Rope, context: usize) -> Result<(Memory, Option<Memory>)> {
+    let table = |frequencies: &[f32]| {
+        let angles = (0..context).flat_map(|position| {
+            frequencies.iter().flat_map(move |frequency| {
+                let angle = position as f32 * frequency;
+                [angle.cos() * rope.magnitude, angle.sin() * rope.magnitude]
+            })
+        });
+        device.upload(&angles.collect::<Vec<f32>>())
+    };
+    let long = rope.long.as_ref().map(|long| table(&long.inverse_frequencies)).transpose()?;
+    Ok((table(&rope.inverse_frequencies)?, long))
+}
