@@ -4,7 +4,7 @@
 %% and packed once. Every operation computes in float64 and rounds once to the element type, to nearest even.
 %% The surprise: BEAM floats are finite, so a NaN or an infinity is an integer here, the bits of its float64.
 %% Arithmetic follows IEEE 754: what leaves the range is an infinity, an invalid operation gives ?NAN, and a NaN that
-%% goes in comes out with its bits, made quiet; of two, the first.
+%% goes in comes out with its bits, made quiet; of two, the first. What comes of many elements is ?NAN or no NaN.
 -module(viva_tensor_beam).
 
 -export([contiguous/5, binary/4, unary/3, map/3, cast/3, rows/5, matmul/8, conv2d/4, pool2d/4, first_non_finite/2]).
@@ -392,7 +392,15 @@ map(Function, Dtype, A) ->
 %% Row by row: A is rows of Length elements.
 
 rows(Op, From, To, A, Length) ->
-    pack(To, lists:flatmap(fun(Row) -> row(Op, Row) end, chunk(unpack(From, A), Length))).
+    pack(To, lists:flatmap(fun(Row) -> [plain(X) || X <- row(Op, Row)] end, chunk(unpack(From, A), Length))).
+
+%% Whose NaN it was is not told by what comes of many elements.
+plain(X) when is_float(X) -> X;
+plain(X) ->
+    case is_nan(X) of
+        true -> ?NAN;
+        false -> X
+    end.
 
 chunk([], _) -> [];
 chunk(List, Length) ->
@@ -472,7 +480,7 @@ dot_finite([], [], Sum) -> Sum;
 dot_finite(_, _, _) -> error(badarith).
 
 dot_any([A | As], [B | Bs], Sum) -> dot_any(As, Bs, add(Sum, multiply(A, B)));
-dot_any([], [], Sum) -> Sum.
+dot_any([], [], Sum) -> plain(Sum).
 
 %% Products.
 
@@ -529,7 +537,7 @@ join(Lines) -> [lists:append([hd(Line) || Line <- Lines]) | join([tl(Line) || Li
 pool2d(Op, Dtype, Input, {pool_size, _Planes, H, W, PH, PW, SH, SW}) ->
     Planes = chunk(chunk(unpack(Dtype, Input), W), H),
     pack(Dtype, [
-        Value
+        plain(Value)
      || Plane <- Planes, Window <- windows([Plane], {H, W, PH, PW, SH, SW}), Value <- row(Op, Window)
     ]).
 

@@ -269,7 +269,7 @@ fn two_digits(number: Int) -> String {
 }
 
 fn positional_word(sign: String, float: Float, dtype: Dtype) -> Word {
-  let #(_, magnitude) = digits(dtype, float, 1)
+  let #(_, magnitude) = digits(dtype, float, 17)
   let #(digits, exponent) =
     digits(dtype, float, larger(1, magnitude + decimals + 1))
   let #(before, after) = case exponent < 0 {
