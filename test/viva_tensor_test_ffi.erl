@@ -6,7 +6,7 @@
 -export([large_model/0, killed_while_loading/1, killed_while_reading/2]).
 -export([garbage_answers/0, garbage_requests/1]).
 -export([command_line/3, without_library/1, library_loaded/0]).
--export([gunzip/1, set_device/1, generated/2, unhex/1, first_far/4]).
+-export([gunzip/1, set_device/1, generated/2, unhex/1, first_far/4, le64/1]).
 -export([write_file/2, remove_file/1, prefix/2, make_folder/0, copy_folder/1, not_utf8/0]).
 
 %% The runner.
@@ -361,3 +361,5 @@ far([E | Es], [A | As], Tolerance, Index) ->
 far(_, _, _, Index) -> Index.
 
 is_nan(Bits) -> Bits band 16#7FFFFFFFFFFFFFFF > 16#7FF0000000000000.
+
+le64(Number) -> <<Number:64/little>>.

@@ -1,5 +1,6 @@
 //// Products of vectors and matrices. The order of sums: `kernel.matmul`.
 
+import viva_tensor/elementwise
 import viva_tensor/kernel
 import viva_tensor/otp
 import viva_tensor/reduction
@@ -63,7 +64,7 @@ pub fn outer(a: Tensor, b: Tensor) -> Result(Tensor, TensorError) {
   use _ <- otp.try(tensor.check_rank(b, 1, "outer"))
   use column <- otp.try(tensor.unsqueeze(a, 1))
   use row <- otp.try(tensor.unsqueeze(b, 0))
-  batch_matmul(column, row)
+  elementwise.binary_broadcast(kernel.Multiply, column, row)
 }
 
 /// [.., M, K] x [.., K, N] -> [.., M, N], the leading axes broadcast.

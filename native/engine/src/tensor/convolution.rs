@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::{
     Alive, Result, check_bytes, each_dtype,
-    element::{BF16, Dtype, Element, F16, F32, F64, NAN},
+    element::{BF16, Dtype, Element, F16, F32, F64, plain},
     elementwise::larger,
     invalid, product,
     product::{aligned, narrow, widened},
@@ -80,7 +80,7 @@ pub fn conv2d(
         Dtype::Float64 => {
             let elements = convolve::<f64>(&aligned(input), &aligned(kernel), size, alive)?;
             for (x, out) in elements.iter().zip(out.chunks_exact_mut(F64::WIDTH)) {
-                F64::write(if x.is_nan() { NAN } else { *x }, out);
+                F64::write(plain(*x), out);
             }
         }
         Dtype::Float32 => narrow::<F32>(&convolve::<f32>(&aligned(input), &aligned(kernel), size, alive)?, out),
@@ -199,9 +199,8 @@ fn window<T: Element>(op: Pool, plane: &[u8], size: &Pooling, (y, x): (usize, us
         let line = plane.get(start..start + size.pool.1 * T::WIDTH).unwrap_or_default();
         line.chunks_exact(T::WIDTH).map(T::read)
     });
-    let value = match op {
+    plain(match op {
         Pool::Max => elements.fold(f64::NEG_INFINITY, larger),
         Pool::Mean => elements.fold(0.0, |sum, x| sum + x) / (size.pool.0 * size.pool.1) as f64,
-    };
-    if value.is_nan() { NAN } else { value }
+    })
 }

@@ -1,7 +1,7 @@
 //! Elements: four float types, each read as float64 and written back rounded once, to nearest even.
 //!
-//! A NaN keeps the upper bits of its payload both ways. The surprise: nothing here is a plain cast for NaN, because
-//! the language leaves the bits of a NaN open, and both paths promise them.
+//! A NaN keeps the upper bits of its payload both ways. The surprise: what is done with NaN is done on integers, because
+//! the bits of a NaN that a float operation gives are the compiler's to choose, and both paths promise them.
 
 /// How an element is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,10 +27,36 @@ pub const NAN: f64 = f64::from_bits(0x7FF8_0000_0000_0000);
 const INFINITY: u64 = 0x7FF0_0000_0000_0000;
 const QUIET: u64 = 0x0008_0000_0000_0000;
 
+#[inline(always)]
+fn is_nan(bits: u64) -> bool {
+    bits & !(1 << 63) > INFINITY
+}
+
 /// A NaN with its quiet bit set; any other number as it is.
 #[inline(always)]
 pub fn quiet(x: f64) -> f64 {
-    if x.is_nan() { f64::from_bits(x.to_bits() | QUIET) } else { x }
+    let bits = x.to_bits();
+    f64::from_bits(if is_nan(bits) { bits | QUIET } else { bits })
+}
+
+/// NAN for any NaN.
+#[inline(always)]
+pub fn plain(x: f64) -> f64 {
+    let bits = x.to_bits();
+    f64::from_bits(if is_nan(bits) { NAN.to_bits() } else { bits })
+}
+
+/// The first NaN among operands and result, quiet; NAN for one that is new.
+#[inline(always)]
+pub fn with_nan(a: f64, b: f64, result: f64) -> f64 {
+    let (a, b) = (a.to_bits(), b.to_bits());
+    if is_nan(a) {
+        f64::from_bits(a | QUIET)
+    } else if is_nan(b) {
+        f64::from_bits(b | QUIET)
+    } else {
+        plain(result)
+    }
 }
 
 /// A type of elements of `WIDTH` bytes.

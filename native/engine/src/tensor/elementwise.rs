@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use super::{
     Alive, GRAIN, PIECE, Result, check_bytes, count, each_dtype,
-    element::{Dtype, Element, NAN, quiet},
+    element::{Dtype, Element, quiet, with_nan},
     invalid, product, wanted,
 };
 use crate::backend::tensor::{error_function, pool};
@@ -39,20 +39,6 @@ pub enum Unary {
     Silu,
     Gelu,
     GeluTanh,
-}
-
-/// The first NaN among operands and result; NAN for one that is new.
-#[inline(always)]
-fn with_nan(a: f64, b: f64, result: f64) -> f64 {
-    if a.is_nan() {
-        quiet(a)
-    } else if b.is_nan() {
-        quiet(b)
-    } else if result.is_nan() {
-        NAN
-    } else {
-        result
-    }
 }
 
 #[inline(always)]
@@ -92,13 +78,7 @@ fn negate(x: f64) -> f64 {
 
 #[inline(always)]
 fn own_nan(x: f64, result: f64) -> f64 {
-    if x.is_nan() {
-        quiet(x)
-    } else if result.is_nan() {
-        NAN
-    } else {
-        result
-    }
+    with_nan(x, 0.0, result)
 }
 
 pub fn exp(x: f64) -> f64 {

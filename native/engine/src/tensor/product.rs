@@ -5,7 +5,7 @@
 
 use super::{
     Alive, Result, check_bytes,
-    element::{BF16, Dtype, Element, F16, F32, F64, NAN},
+    element::{BF16, Dtype, Element, F16, F32, F64, plain},
     product, wanted,
 };
 use crate::backend::tensor::{Matrix, Real, matmul as multiply, pool};
@@ -76,9 +76,7 @@ fn in_place<T: Real, E: Element>(
         }
     }
     for element in out.chunks_exact_mut(E::WIDTH) {
-        if E::read(element).is_nan() {
-            E::write(NAN, element);
-        }
+        E::write(plain(E::read(element)), element);
     }
     Ok(())
 }
@@ -125,6 +123,6 @@ pub(super) fn widened<E: Element>(bytes: &[u8]) -> Vec<f32> {
 
 pub(super) fn narrow<E: Element>(elements: &[f32], out: &mut [u8]) {
     for (x, out) in elements.iter().zip(out.chunks_exact_mut(E::WIDTH)) {
-        E::write(if x.is_nan() { NAN } else { f64::from(*x) }, out);
+        E::write(plain(f64::from(*x)), out);
     }
 }

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use super::{
     Alive, Result, check_bytes, count, each_dtype,
-    element::{Dtype, Element, NAN},
+    element::{Dtype, Element, NAN, plain},
     elementwise::{divide, exp, larger, log, smaller, sqrt, subtract},
     invalid, product, wanted,
 };
@@ -88,10 +88,6 @@ pub fn rows(
         }
     }));
     Ok(())
-}
-
-fn plain(x: f64) -> f64 {
-    if x.is_nan() { NAN } else { x }
 }
 
 fn reduce<T: Element>(op: Row, row: &[u8]) -> f64 {
