@@ -6,8 +6,10 @@ import viva_tensor/otp
 pub fn every_example_is_run_test() {
   let assert Ok(facade) = otp.read_file("src/viva_tensor.gleam")
   let assert Ok(#(_, tensors)) = otp.split_once(facade, at: "\n// Tensors.\n")
-  let assert Ok(tests) =
-    otp.read_file("test/viva_tensor/tensor_examples_test.gleam")
+  let folder = "test/viva_tensor/tensor_examples_of_"
+  let assert Ok(elements) = otp.read_file(folder <> "elements_test.gleam")
+  let assert Ok(shapes) = otp.read_file(folder <> "shapes_test.gleam")
+  let tests = elements <> shapes
   let examples = examples(tensors)
   assert otp.length(examples) > 100
   use example <- support.each(examples)
