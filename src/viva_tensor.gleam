@@ -30,10 +30,23 @@
 //// 20 ms: a process that is killed stops its work, and other processes go on.
 //// A model can be used by any number of processes at once.
 
+import viva_tensor/convolution
+import viva_tensor/display
+import viva_tensor/elementwise
 import viva_tensor/error
 import viva_tensor/generation
+import viva_tensor/kernel
+import viva_tensor/linear_algebra
+import viva_tensor/machine
 import viva_tensor/native
+import viva_tensor/network
 import viva_tensor/otp
+import viva_tensor/random
+import viva_tensor/reduction
+import viva_tensor/safetensors
+import viva_tensor/shape as shapes
+import viva_tensor/tensor
+import viva_tensor/tensor_error
 
 // Models.
 
@@ -989,5 +1002,1795 @@ fn public_error(error: error.Error) -> Error {
     error.Cancelled -> LoadCancelled
     error.Internal(reason:) -> Internal(reason:)
     error.NifNotLoaded(reason:) -> NifNotLoaded(reason:)
+  }
+}
+
+// Tensors.
+//
+// What all operations share. Elements are float64 unless made otherwise; of two
+// types the result has the one that holds both. Each operation computes in
+// float64 and rounds once to the element type, to nearest even; large matrices
+// of other types than float64 are multiplied in float32.
+//
+// IEEE 754 holds inside tensors: what leaves the range is an infinity, and so
+// are exp(1000) and 1 / 0; 0 / 0, ∞ - ∞, 0 · ∞, log(-1) and sqrt(-1) are NaN;
+// log(0) is -∞; a NaN that goes in comes out with its bits. Floats outside
+// tensors are finite. So a function that returns one, or a list of them, gives
+// 0.0 for a NaN and ±1.7976931348623157e308 for an infinity; its twin `try_…`
+// says `NonFinite` with the operation and the index.
+
+/// Numbers in a grid of any number of axes. It lives in the VM's memory; views
+/// of it, such as slices, share that.
+pub type Tensor =
+  tensor.Tensor
+
+/// How an element is stored.
+pub type Dtype {
+  Float64
+  Float32
+  Float16
+  /// The upper half of a float32.
+  BFloat16
+}
+
+/// What can go wrong with tensors.
+pub type TensorError {
+  ShapeMismatch(expected: List(Int), got: List(Int))
+  /// A negative length, or more elements than any memory holds.
+  InvalidShape(reason: String)
+  /// Another number of axes, or an axis that is not there.
+  DimensionError(reason: String)
+  /// Shapes that do not stretch to a common one.
+  BroadcastError(a: List(Int), b: List(Int))
+  IndexOutOfBounds(index: Int, size: Int)
+  /// What has no answer for no elements.
+  EmptyTensor(op: String)
+  /// A NaN or an infinity, where a float of the BEAM was wanted; the first one's
+  /// index in row-major order.
+  NonFinite(op: String, index: Int)
+  /// Finite elements whose result is not.
+  Overflow(op: String)
+  InvalidArgument(argument: String, expected: String, found: String)
+  /// The operating system refused to read or write a file.
+  TensorFile(path: String, reason: String)
+  /// A file that breaks its format's rules.
+  MalformedTensorFile(path: String, expected: String, found: String)
+}
+
+/// How a convolution's kernel moves: its size, its steps, and the zeros around
+/// the input.
+pub type Conv2dConfig {
+  Conv2dConfig(
+    kernel_h: Int,
+    kernel_w: Int,
+    stride_h: Int,
+    stride_w: Int,
+    padding_h: Int,
+    padding_w: Int,
+  )
+}
+
+/// Whether attention sees everything, or what a mask leaves: it is added to the
+/// scores, so -1.0e9 hides.
+pub type AttentionMask {
+  NoMask
+  AddMask(Tensor)
+}
+
+// Making tensors.
+
+/// A tensor of zeros. Negative lengths count as 0, and a shape that no
+/// memory holds gives the shape [0].
+///
+/// ```gleam
+/// t.to_list(t.zeros([2, 2]))
+/// // -> [0.0, 0.0, 0.0, 0.0]
+/// ```
+pub fn zeros(shape: List(Int)) -> Tensor {
+  tensor.fill(shape, 0.0)
+}
+
+/// As `zeros`. Errors: `InvalidShape`.
+///
+/// ```gleam
+/// t.try_zeros([-1])
+/// // -> Error(t.InvalidShape("[-1] has a negative length"))
+/// ```
+pub fn try_zeros(shape: List(Int)) -> Result(Tensor, TensorError) {
+  tensor.try_fill(shape, 0.0)
+  |> tensor_result
+}
+
+/// A tensor of ones. Shapes as `zeros`.
+///
+/// ```gleam
+/// t.to_list(t.ones([2]))
+/// // -> [1.0, 1.0]
+/// ```
+pub fn ones(shape: List(Int)) -> Tensor {
+  tensor.fill(shape, 1.0)
+}
+
+/// As `ones`. Errors: `InvalidShape`.
+///
+/// ```gleam
+/// t.try_ones([2])
+/// // -> Ok(t.vector([1.0, 1.0]))
+/// ```
+pub fn try_ones(shape: List(Int)) -> Result(Tensor, TensorError) {
+  tensor.try_fill(shape, 1.0)
+  |> tensor_result
+}
+
+/// A tensor of one value. Shapes as `zeros`.
+///
+/// ```gleam
+/// t.to_list(t.fill([3], 0.5))
+/// // -> [0.5, 0.5, 0.5]
+/// ```
+pub fn fill(shape: List(Int), value: Float) -> Tensor {
+  tensor.fill(shape, value)
+}
+
+/// As `fill`. Errors: `InvalidShape`.
+///
+/// ```gleam
+/// t.try_fill([1], 0.5)
+/// // -> Ok(t.vector([0.5]))
+/// ```
+pub fn try_fill(shape: List(Int), value: Float) -> Result(Tensor, TensorError) {
+  tensor.try_fill(shape, value)
+  |> tensor_result
+}
+
+/// A tensor of one axis.
+///
+/// ```gleam
+/// t.shape(t.from_list([1.0, 2.0]))
+/// // -> [2]
+/// ```
+pub fn from_list(data: List(Float)) -> Tensor {
+  tensor.vector(data)
+}
+
+/// A tensor of two axes, row by row. Without rows its shape is [0, 0].
+///
+/// Errors: `ShapeMismatch` when a row is longer or shorter than the first.
+///
+/// ```gleam
+/// let assert Ok(m) = t.from_list2d([[1.0, 2.0], [3.0, 4.0]])
+/// t.shape(m)
+/// // -> [2, 2]
+/// ```
+pub fn from_list2d(rows: List(List(Float))) -> Result(Tensor, TensorError) {
+  tensor.from_rows(rows)
+  |> tensor_result
+}
+
+/// A tensor of one axis: another name of `from_list`.
+///
+/// ```gleam
+/// t.to_list(t.vector([1.0, 2.0]))
+/// // -> [1.0, 2.0]
+/// ```
+pub fn vector(data: List(Float)) -> Tensor {
+  tensor.vector(data)
+}
+
+/// A tensor of two axes from its elements row by row.
+///
+/// Errors: `ShapeMismatch` when there are not `rows * cols` of them, and
+/// `InvalidShape`.
+///
+/// ```gleam
+/// let assert Ok(m) = t.matrix(1, 2, [1.0, 2.0])
+/// t.to_list(m)
+/// // -> [1.0, 2.0]
+/// ```
+pub fn matrix(
+  rows: Int,
+  cols: Int,
+  data: List(Float),
+) -> Result(Tensor, TensorError) {
+  tensor.matrix(rows, cols, data)
+  |> tensor_result
+}
+
+// Random numbers.
+
+/// Random numbers from 0.0 up to, not including, 1.0. Shapes as `zeros`.
+///
+/// ```gleam
+/// t.shape(t.random_uniform([2, 3]))
+/// // -> [2, 3]
+/// ```
+pub fn random_uniform(shape: List(Int)) -> Tensor {
+  random.uniform(shape, random.fresh_seed())
+}
+
+/// As `random_uniform`. Errors: `InvalidShape`.
+///
+/// ```gleam
+/// t.try_random_uniform([-1])
+/// // -> Error(t.InvalidShape("[-1] has a negative length"))
+/// ```
+pub fn try_random_uniform(shape: List(Int)) -> Result(Tensor, TensorError) {
+  use shape <- otp.map_ok(shapes.check(shape) |> tensor_result)
+  random.uniform(shape, random.fresh_seed())
+}
+
+/// As `random_uniform`; the same seed, from 0 to 2^64 - 1, gives the same
+/// numbers on every machine. Of other seeds the lowest 64 bits count.
+///
+/// ```gleam
+/// t.random_uniform_seeded([2], 42) == t.random_uniform_seeded([2], 42)
+/// // -> True
+/// ```
+pub fn random_uniform_seeded(shape: List(Int), seed: Int) -> Tensor {
+  random.uniform(shape, seed)
+}
+
+/// Random numbers of a normal distribution. Shapes as `zeros`.
+///
+/// ```gleam
+/// t.shape(t.random_normal([4], 0.0, 1.0))
+/// // -> [4]
+/// ```
+pub fn random_normal(shape: List(Int), mean: Float, std: Float) -> Tensor {
+  random.normal(shape, mean, std, random.fresh_seed())
+}
+
+/// As `random_normal`. Errors: `InvalidShape`.
+///
+/// ```gleam
+/// t.try_random_normal([-1], 0.0, 1.0)
+/// // -> Error(t.InvalidShape("[-1] has a negative length"))
+/// ```
+pub fn try_random_normal(
+  shape: List(Int),
+  mean: Float,
+  std: Float,
+) -> Result(Tensor, TensorError) {
+  use shape <- otp.map_ok(shapes.check(shape) |> tensor_result)
+  random.normal(shape, mean, std, random.fresh_seed())
+}
+
+/// As `random_normal`, of a seed as in `random_uniform_seeded`.
+///
+/// ```gleam
+/// let a = t.random_normal_seeded([2], 0.0, 1.0, 7)
+/// a == t.random_normal_seeded([2], 0.0, 1.0, 7)
+/// // -> True
+/// ```
+pub fn random_normal_seeded(
+  shape: List(Int),
+  mean: Float,
+  std: Float,
+  seed: Int,
+) -> Tensor {
+  random.normal(shape, mean, std, seed)
+}
+
+/// First weights of shape [fan_in, fan_out], uniform in
+/// ±√(6 / (fan_in + fan_out)) (Glorot, Bengio 2010). Shapes as `zeros`.
+///
+/// ```gleam
+/// t.shape(t.xavier_init(3, 2))
+/// // -> [3, 2]
+/// ```
+pub fn xavier_init(fan_in: Int, fan_out: Int) -> Tensor {
+  random.xavier(fan_in, fan_out, random.fresh_seed())
+}
+
+/// As `xavier_init`. Errors: `InvalidShape`.
+///
+/// ```gleam
+/// t.try_xavier_init(-3, 2)
+/// // -> Error(t.InvalidShape("[-3, 2] has a negative length"))
+/// ```
+pub fn try_xavier_init(
+  fan_in: Int,
+  fan_out: Int,
+) -> Result(Tensor, TensorError) {
+  use _ <- otp.map_ok(shapes.check([fan_in, fan_out]) |> tensor_result)
+  xavier_init(fan_in, fan_out)
+}
+
+/// As `xavier_init`, of a seed as in `random_uniform_seeded`.
+///
+/// ```gleam
+/// t.shape(t.xavier_init_seeded(3, 2, 1))
+/// // -> [3, 2]
+/// ```
+pub fn xavier_init_seeded(fan_in: Int, fan_out: Int, seed: Int) -> Tensor {
+  random.xavier(fan_in, fan_out, seed)
+}
+
+/// First weights of shape [fan_in, fan_out], normal with the standard deviation
+/// √(2 / fan_in) (He et al. 2015). Shapes as `zeros`.
+///
+/// ```gleam
+/// t.shape(t.he_init(3, 2))
+/// // -> [3, 2]
+/// ```
+pub fn he_init(fan_in: Int, fan_out: Int) -> Tensor {
+  random.he(fan_in, fan_out, random.fresh_seed())
+}
+
+/// As `he_init`. Errors: `InvalidShape`.
+///
+/// ```gleam
+/// t.try_he_init(-3, 2)
+/// // -> Error(t.InvalidShape("[-3, 2] has a negative length"))
+/// ```
+pub fn try_he_init(fan_in: Int, fan_out: Int) -> Result(Tensor, TensorError) {
+  use _ <- otp.map_ok(shapes.check([fan_in, fan_out]) |> tensor_result)
+  he_init(fan_in, fan_out)
+}
+
+/// As `he_init`, of a seed as in `random_uniform_seeded`.
+///
+/// ```gleam
+/// t.shape(t.he_init_seeded(3, 2, 1))
+/// // -> [3, 2]
+/// ```
+pub fn he_init_seeded(fan_in: Int, fan_out: Int, seed: Int) -> Tensor {
+  random.he(fan_in, fan_out, seed)
+}
+
+// Element by element.
+
+/// The sum, of tensors of one shape. Errors: `ShapeMismatch`.
+///
+/// ```gleam
+/// let assert Ok(c) = t.add(t.vector([1.0, 2.0]), t.vector([3.0, 4.0]))
+/// t.to_list(c)
+/// // -> [4.0, 6.0]
+/// ```
+pub fn add(a: Tensor, b: Tensor) -> Result(Tensor, TensorError) {
+  elementwise.binary(kernel.Add, a, b)
+  |> tensor_result
+}
+
+/// The difference, of tensors of one shape. Errors: `ShapeMismatch`.
+///
+/// ```gleam
+/// let assert Ok(c) = t.sub(t.vector([1.0, 2.0]), t.vector([3.0, 4.0]))
+/// t.to_list(c)
+/// // -> [-2.0, -2.0]
+/// ```
+pub fn sub(a: Tensor, b: Tensor) -> Result(Tensor, TensorError) {
+  elementwise.binary(kernel.Subtract, a, b)
+  |> tensor_result
+}
+
+/// The product of elements, of tensors of one shape. Errors: `ShapeMismatch`.
+///
+/// ```gleam
+/// let assert Ok(c) = t.mul(t.vector([1.0, 2.0]), t.vector([3.0, 4.0]))
+/// t.to_list(c)
+/// // -> [3.0, 8.0]
+/// ```
+pub fn mul(a: Tensor, b: Tensor) -> Result(Tensor, TensorError) {
+  elementwise.binary(kernel.Multiply, a, b)
+  |> tensor_result
+}
+
+/// The quotient of elements; by zero as IEEE 754 says, of tensors of one shape. Errors: `ShapeMismatch`.
+///
+/// ```gleam
+/// let assert Ok(c) = t.div(t.vector([1.0, 2.0]), t.vector([3.0, 4.0]))
+/// t.to_list(c)
+/// // -> [0.3333333333333333, 0.5]
+/// ```
+pub fn div(a: Tensor, b: Tensor) -> Result(Tensor, TensorError) {
+  elementwise.binary(kernel.Divide, a, b)
+  |> tensor_result
+}
+
+/// Every element times a number.
+///
+/// ```gleam
+/// t.to_list(t.scale(t.vector([1.0, 2.0]), 3.0))
+/// // -> [3.0, 6.0]
+/// ```
+pub fn scale(t: Tensor, s: Float) -> Tensor {
+  elementwise.unary(kernel.Scale(s), of: t)
+}
+
+/// Every element through a function of yours. A NaN and an infinity stay what
+/// they are: your function never sees one.
+///
+/// ```gleam
+/// t.to_list(t.map(t.vector([1.0, 2.0]), fn(x) { x +. 1.0 }))
+/// // -> [2.0, 3.0]
+/// ```
+pub fn map(t: Tensor, f: fn(Float) -> Float) -> Tensor {
+  elementwise.map(t, f)
+}
+
+/// As `map`. Errors: `NonFinite`.
+///
+/// ```gleam
+/// t.try_map(t.vector([1.0]), fn(x) { x +. 1.0 })
+/// // -> Ok(t.vector([2.0]))
+/// ```
+pub fn try_map(
+  t: Tensor,
+  f: fn(Float) -> Float,
+) -> Result(Tensor, TensorError) {
+  elementwise.try_map(t, f)
+  |> tensor_result
+}
+
+/// Divided by its norm, which is then 1.0. A tensor of zeros, and an empty one,
+/// stay as they are.
+///
+/// ```gleam
+/// t.to_list(t.normalize(t.vector([3.0, 4.0])))
+/// // -> [0.6, 0.8]
+/// ```
+pub fn normalize(t: Tensor) -> Tensor {
+  linear_algebra.normalize(t)
+}
+
+/// As `normalize`. Errors: `NonFinite`, and `Overflow` of the norm.
+///
+/// ```gleam
+/// t.try_normalize(t.vector([3.0, 4.0]))
+/// // -> Ok(t.vector([0.6, 0.8]))
+/// ```
+pub fn try_normalize(t: Tensor) -> Result(Tensor, TensorError) {
+  use _ <- otp.map_ok(reduction.try_norm(t) |> tensor_result)
+  normalize(t)
+}
+
+/// Every element at least `min_val` and at most `max_val`; a NaN stays one. With
+/// `min_val` above `max_val` every element is `max_val`.
+///
+/// ```gleam
+/// t.to_list(t.clamp(t.vector([-2.0, 0.5, 2.0]), 0.0, 1.0))
+/// // -> [0.0, 0.5, 1.0]
+/// ```
+pub fn clamp(t: Tensor, min_val: Float, max_val: Float) -> Tensor {
+  elementwise.clamp(t, min_val, max_val)
+}
+
+/// As `clamp`. Errors: `InvalidArgument` with `min_val` above `max_val`.
+///
+/// ```gleam
+/// t.try_clamp(t.vector([2.0]), 0.0, 1.0)
+/// // -> Ok(t.vector([1.0]))
+/// ```
+pub fn try_clamp(
+  t: Tensor,
+  min_val: Float,
+  max_val: Float,
+) -> Result(Tensor, TensorError) {
+  elementwise.try_clamp(t, min_val, max_val)
+  |> tensor_result
+}
+
+/// Every element with the other sign.
+///
+/// ```gleam
+/// t.to_list(t.negate(t.vector([1.0, -2.0])))
+/// // -> [-1.0, 2.0]
+/// ```
+pub fn negate(t: Tensor) -> Tensor {
+  elementwise.unary(kernel.Negate, of: t)
+}
+
+/// Every element without its sign.
+///
+/// ```gleam
+/// t.to_list(t.absolute(t.vector([1.0, -2.0])))
+/// // -> [1.0, 2.0]
+/// ```
+pub fn absolute(t: Tensor) -> Tensor {
+  elementwise.unary(kernel.Absolute, of: t)
+}
+
+/// e to the power of every element.
+///
+/// ```gleam
+/// t.to_list(t.exp(t.vector([0.0])))
+/// // -> [1.0]
+/// ```
+pub fn exp(t: Tensor) -> Tensor {
+  elementwise.unary(kernel.Exp, of: t)
+}
+
+/// The natural logarithm.
+///
+/// ```gleam
+/// t.to_list(t.log(t.vector([1.0])))
+/// // -> [0.0]
+/// ```
+pub fn log(t: Tensor) -> Tensor {
+  elementwise.unary(kernel.Log, of: t)
+}
+
+/// The square root.
+///
+/// ```gleam
+/// t.to_list(t.sqrt(t.vector([4.0, 9.0])))
+/// // -> [2.0, 3.0]
+/// ```
+pub fn sqrt(t: Tensor) -> Tensor {
+  elementwise.unary(kernel.Sqrt, of: t)
+}
+
+/// The hyperbolic tangent.
+///
+/// ```gleam
+/// t.to_list(t.tanh(t.vector([0.0])))
+/// // -> [0.0]
+/// ```
+pub fn tanh(t: Tensor) -> Tensor {
+  elementwise.unary(kernel.Tanh, of: t)
+}
+
+/// 1 / (1 + exp(-x))
+///
+/// ```gleam
+/// t.to_list(t.sigmoid(t.vector([0.0])))
+/// // -> [0.5]
+/// ```
+pub fn sigmoid(t: Tensor) -> Tensor {
+  elementwise.unary(kernel.Sigmoid, of: t)
+}
+
+/// The larger of x and 0.
+///
+/// ```gleam
+/// t.to_list(t.relu(t.vector([-1.0, 2.0])))
+/// // -> [0.0, 2.0]
+/// ```
+pub fn relu(t: Tensor) -> Tensor {
+  elementwise.unary(kernel.Relu, of: t)
+}
+
+/// x / (1 + exp(-x)), also known as swish (Elfwing et al. 2017).
+///
+/// ```gleam
+/// t.to_list(t.silu(t.vector([0.0])))
+/// // -> [0.0]
+/// ```
+pub fn silu(t: Tensor) -> Tensor {
+  elementwise.unary(kernel.Silu, of: t)
+}
+
+/// x Φ(x), exact, through the error function (Hendrycks, Gimpel 2016).
+///
+/// ```gleam
+/// t.to_list(t.gelu(t.vector([0.0])))
+/// // -> [0.0]
+/// ```
+pub fn gelu(t: Tensor) -> Tensor {
+  elementwise.unary(kernel.Gelu, of: t)
+}
+
+/// x Φ(x), approximated by 0.5 x (1 + tanh(√(2/π) (x + 0.044715 x³))).
+///
+/// ```gleam
+/// t.to_list(t.gelu_tanh(t.vector([0.0])))
+/// // -> [0.0]
+/// ```
+pub fn gelu_tanh(t: Tensor) -> Tensor {
+  elementwise.unary(kernel.GeluTanh, of: t)
+}
+
+// Broadcasting.
+
+/// Whether two shapes stretch to a common one: aligned at the last axis, lengths
+/// are alike or one of them is 1.
+///
+/// ```gleam
+/// t.can_broadcast([2, 3], [3])
+/// // -> True
+/// ```
+pub fn can_broadcast(a: List(Int), b: List(Int)) -> Bool {
+  case shapes.broadcast(a, b) {
+    Ok(_) -> True
+    Error(_) -> False
+  }
+}
+
+/// As `add`, of shapes that stretch to a common one.
+///
+/// Errors: `BroadcastError`, and `InvalidShape` when that is too large.
+///
+/// ```gleam
+/// let assert Ok(c) = t.add_broadcast(t.vector([1.0, 2.0]), t.vector([10.0]))
+/// t.to_list(c)
+/// // -> [11.0, 12.0]
+/// ```
+pub fn add_broadcast(a: Tensor, b: Tensor) -> Result(Tensor, TensorError) {
+  elementwise.binary_broadcast(kernel.Add, a, b)
+  |> tensor_result
+}
+
+/// As `sub`, of shapes that stretch to a common one.
+///
+/// Errors: `BroadcastError`, and `InvalidShape` when that is too large.
+///
+/// ```gleam
+/// let assert Ok(c) = t.sub_broadcast(t.vector([1.0, 2.0]), t.vector([10.0]))
+/// t.to_list(c)
+/// // -> [-9.0, -8.0]
+/// ```
+pub fn sub_broadcast(a: Tensor, b: Tensor) -> Result(Tensor, TensorError) {
+  elementwise.binary_broadcast(kernel.Subtract, a, b)
+  |> tensor_result
+}
+
+/// As `mul`, of shapes that stretch to a common one.
+///
+/// Errors: `BroadcastError`, and `InvalidShape` when that is too large.
+///
+/// ```gleam
+/// let assert Ok(c) = t.mul_broadcast(t.vector([1.0, 2.0]), t.vector([10.0]))
+/// t.to_list(c)
+/// // -> [10.0, 20.0]
+/// ```
+pub fn mul_broadcast(a: Tensor, b: Tensor) -> Result(Tensor, TensorError) {
+  elementwise.binary_broadcast(kernel.Multiply, a, b)
+  |> tensor_result
+}
+
+/// As `div`, of shapes that stretch to a common one.
+///
+/// Errors: `BroadcastError`, and `InvalidShape` when that is too large.
+///
+/// ```gleam
+/// let assert Ok(c) = t.div_broadcast(t.vector([1.0, 2.0]), t.vector([10.0]))
+/// t.to_list(c)
+/// // -> [0.1, 0.2]
+/// ```
+pub fn div_broadcast(a: Tensor, b: Tensor) -> Result(Tensor, TensorError) {
+  elementwise.binary_broadcast(kernel.Divide, a, b)
+  |> tensor_result
+}
+
+// Reductions.
+
+/// The sum of all elements; 0.0 of an empty tensor.
+///
+/// ```gleam
+/// t.sum(t.vector([1.0, 2.0, 3.0]))
+/// // -> 6.0
+/// ```
+pub fn sum(t: Tensor) -> Float {
+  reduction.whole(kernel.Sum, t)
+}
+
+/// As `sum`. Errors: `NonFinite` and `Overflow`.
+///
+/// ```gleam
+/// t.try_sum(t.vector([1.0, 2.0, 3.0]))
+/// // -> Ok(6.0)
+/// ```
+pub fn try_sum(t: Tensor) -> Result(Float, TensorError) {
+  reduction.try_whole(kernel.Sum, t, "sum") |> tensor_result
+}
+
+/// The mean of all elements; 0.0 of an empty tensor.
+///
+/// ```gleam
+/// t.mean(t.vector([1.0, 2.0, 3.0]))
+/// // -> 2.0
+/// ```
+pub fn mean(t: Tensor) -> Float {
+  reduction.whole(kernel.Mean, t)
+}
+
+/// As `mean`. Errors: `EmptyTensor`, `NonFinite` and `Overflow`.
+///
+/// ```gleam
+/// t.try_mean(t.vector([1.0, 2.0, 3.0]))
+/// // -> Ok(2.0)
+/// ```
+pub fn try_mean(t: Tensor) -> Result(Float, TensorError) {
+  reduction.try_whole(kernel.Mean, t, "mean") |> tensor_result
+}
+
+/// The largest element; 0.0 of an empty tensor.
+///
+/// ```gleam
+/// t.max(t.vector([1.0, 2.0, 3.0]))
+/// // -> 3.0
+/// ```
+pub fn max(t: Tensor) -> Float {
+  reduction.whole(kernel.Max, t)
+}
+
+/// As `max`. Errors: `EmptyTensor` and `NonFinite`.
+///
+/// ```gleam
+/// t.try_max(t.vector([1.0, 2.0, 3.0]))
+/// // -> Ok(3.0)
+/// ```
+pub fn try_max(t: Tensor) -> Result(Float, TensorError) {
+  reduction.try_whole(kernel.Max, t, "max") |> tensor_result
+}
+
+/// The smallest element; 0.0 of an empty tensor.
+///
+/// ```gleam
+/// t.min(t.vector([1.0, 2.0, 3.0]))
+/// // -> 1.0
+/// ```
+pub fn min(t: Tensor) -> Float {
+  reduction.whole(kernel.Min, t)
+}
+
+/// As `min`. Errors: `EmptyTensor` and `NonFinite`.
+///
+/// ```gleam
+/// t.try_min(t.vector([1.0, 2.0, 3.0]))
+/// // -> Ok(1.0)
+/// ```
+pub fn try_min(t: Tensor) -> Result(Float, TensorError) {
+  reduction.try_whole(kernel.Min, t, "min") |> tensor_result
+}
+
+/// The mean of the squared deviations from the mean; 0.0 of an empty tensor.
+///
+/// ```gleam
+/// t.variance(t.vector([1.0, 3.0]))
+/// // -> 1.0
+/// ```
+pub fn variance(t: Tensor) -> Float {
+  reduction.whole(kernel.Variance, t)
+}
+
+/// As `variance`. Errors: `EmptyTensor`, `NonFinite` and `Overflow`.
+///
+/// ```gleam
+/// t.try_variance(t.vector([]))
+/// // -> Error(t.EmptyTensor("variance"))
+/// ```
+pub fn try_variance(t: Tensor) -> Result(Float, TensorError) {
+  reduction.try_whole(kernel.Variance, t, "variance") |> tensor_result
+}
+
+/// The standard deviation, the root of the variance; 0.0 of an empty tensor.
+///
+/// ```gleam
+/// t.std(t.vector([1.0, 3.0]))
+/// // -> 1.0
+/// ```
+pub fn std(t: Tensor) -> Float {
+  reduction.standard_deviation(t)
+}
+
+/// As `std`. Errors: `EmptyTensor`, `NonFinite` and `Overflow`.
+///
+/// ```gleam
+/// t.try_std(t.vector([1.0, 3.0]))
+/// // -> Ok(1.0)
+/// ```
+pub fn try_std(t: Tensor) -> Result(Float, TensorError) {
+  reduction.try_standard_deviation(t) |> tensor_result
+}
+
+/// The root of the sum of squares; 0.0 of an empty tensor.
+///
+/// ```gleam
+/// t.norm(t.vector([3.0, 4.0]))
+/// // -> 5.0
+/// ```
+pub fn norm(t: Tensor) -> Float {
+  reduction.norm(t)
+}
+
+/// As `norm`. Errors: `NonFinite` and `Overflow`.
+///
+/// ```gleam
+/// t.try_norm(t.vector([1.0e200]))
+/// // -> Error(t.Overflow("norm"))
+/// ```
+pub fn try_norm(t: Tensor) -> Result(Float, TensorError) {
+  reduction.try_norm(t) |> tensor_result
+}
+
+/// The index of the largest element in row-major order, of equals the first; the
+/// first NaN's where there is one, and -1 of an empty tensor.
+///
+/// ```gleam
+/// t.argmax(t.vector([1.0, 3.0, 2.0]))
+/// // -> 1
+/// ```
+pub fn argmax(t: Tensor) -> Int {
+  reduction.argument(kernel.Argmax, t)
+}
+
+/// As `argmax`. Errors: `EmptyTensor` and `NonFinite`.
+///
+/// ```gleam
+/// t.try_argmax(t.vector([]))
+/// // -> Error(t.EmptyTensor("argmax"))
+/// ```
+pub fn try_argmax(t: Tensor) -> Result(Int, TensorError) {
+  reduction.try_argument(kernel.Argmax, t, "argmax") |> tensor_result
+}
+
+/// The index of the smallest element in row-major order, of equals the first; the
+/// first NaN's where there is one, and -1 of an empty tensor.
+///
+/// ```gleam
+/// t.argmin(t.vector([1.0, 3.0, 2.0]))
+/// // -> 0
+/// ```
+pub fn argmin(t: Tensor) -> Int {
+  reduction.argument(kernel.Argmin, t)
+}
+
+/// As `argmin`. Errors: `EmptyTensor` and `NonFinite`.
+///
+/// ```gleam
+/// t.try_argmin(t.vector([]))
+/// // -> Error(t.EmptyTensor("argmin"))
+/// ```
+pub fn try_argmin(t: Tensor) -> Result(Int, TensorError) {
+  reduction.try_argument(kernel.Argmin, t, "argmin") |> tensor_result
+}
+
+/// The sums along an axis, which goes. A negative axis counts from the end.
+/// Errors: `DimensionError`.
+///
+/// ```gleam
+/// let assert Ok(m) = t.matrix(2, 2, [1.0, 2.0, 3.0, 4.0])
+/// let assert Ok(row) = t.sum_axis(m, 1)
+/// t.to_list(row)
+/// // -> [3.0, 7.0]
+/// ```
+pub fn sum_axis(t: Tensor, axis: Int) -> Result(Tensor, TensorError) {
+  reduction.along(kernel.Sum, t, axis, "sum_axis")
+  |> tensor_result
+}
+
+/// The means along an axis, which goes. A negative axis counts from the end.
+/// Errors: `DimensionError`, and `EmptyTensor` for an axis of length 0.
+///
+/// ```gleam
+/// let assert Ok(m) = t.matrix(2, 2, [1.0, 2.0, 3.0, 4.0])
+/// let assert Ok(row) = t.mean_axis(m, 1)
+/// t.to_list(row)
+/// // -> [1.5, 3.5]
+/// ```
+pub fn mean_axis(t: Tensor, axis: Int) -> Result(Tensor, TensorError) {
+  reduction.along(kernel.Mean, t, axis, "mean_axis")
+  |> tensor_result
+}
+
+/// The variances along an axis, which goes. A negative axis counts from the
+/// end. Errors: `DimensionError`, and `EmptyTensor` for an axis of length 0.
+///
+/// ```gleam
+/// let assert Ok(m) = t.matrix(2, 2, [1.0, 2.0, 3.0, 4.0])
+/// let assert Ok(row) = t.variance_axis(m, 1)
+/// t.to_list(row)
+/// // -> [0.25, 0.25]
+/// ```
+pub fn variance_axis(t: Tensor, axis: Int) -> Result(Tensor, TensorError) {
+  reduction.along(kernel.Variance, t, axis, "variance_axis")
+  |> tensor_result
+}
+
+/// The largest elements along an axis, which goes. A negative axis counts from
+/// the end. Errors: `DimensionError`, and `EmptyTensor` for an axis of length
+/// 0.
+///
+/// ```gleam
+/// let assert Ok(m) = t.matrix(2, 2, [1.0, 2.0, 3.0, 4.0])
+/// let assert Ok(row) = t.max_axis(m, 1)
+/// t.to_list(row)
+/// // -> [2.0, 4.0]
+/// ```
+pub fn max_axis(t: Tensor, axis: Int) -> Result(Tensor, TensorError) {
+  reduction.along(kernel.Max, t, axis, "max_axis")
+  |> tensor_result
+}
+
+/// The smallest elements along an axis, which goes. A negative axis counts from
+/// the end. Errors: `DimensionError`, and `EmptyTensor` for an axis of length
+/// 0.
+///
+/// ```gleam
+/// let assert Ok(m) = t.matrix(2, 2, [1.0, 2.0, 3.0, 4.0])
+/// let assert Ok(row) = t.min_axis(m, 1)
+/// t.to_list(row)
+/// // -> [1.0, 3.0]
+/// ```
+pub fn min_axis(t: Tensor, axis: Int) -> Result(Tensor, TensorError) {
+  reduction.along(kernel.Min, t, axis, "min_axis")
+  |> tensor_result
+}
+
+/// Where along an axis, which goes, the largest elements are: indices as
+/// float64. A negative axis counts from the end. Errors: `DimensionError`, and
+/// `EmptyTensor` for an axis of length 0.
+///
+/// ```gleam
+/// let assert Ok(m) = t.matrix(2, 2, [1.0, 2.0, 3.0, 4.0])
+/// let assert Ok(row) = t.argmax_axis(m, 1)
+/// t.to_list(row)
+/// // -> [1.0, 1.0]
+/// ```
+pub fn argmax_axis(t: Tensor, axis: Int) -> Result(Tensor, TensorError) {
+  reduction.along(kernel.Argmax, t, axis, "argmax_axis")
+  |> tensor_result
+}
+
+/// Where along an axis, which goes, the smallest elements are: indices as
+/// float64. A negative axis counts from the end. Errors: `DimensionError`, and
+/// `EmptyTensor` for an axis of length 0.
+///
+/// ```gleam
+/// let assert Ok(m) = t.matrix(2, 2, [1.0, 2.0, 3.0, 4.0])
+/// let assert Ok(row) = t.argmin_axis(m, 1)
+/// t.to_list(row)
+/// // -> [0.0, 0.0]
+/// ```
+pub fn argmin_axis(t: Tensor, axis: Int) -> Result(Tensor, TensorError) {
+  reduction.along(kernel.Argmin, t, axis, "argmin_axis")
+  |> tensor_result
+}
+
+// Products.
+
+/// The sum of the products of elements, in float64: [K] · [K].
+///
+/// Errors: `DimensionError`, `ShapeMismatch`, `NonFinite` and `Overflow`.
+///
+/// ```gleam
+/// t.dot(t.vector([1.0, 2.0]), t.vector([3.0, 4.0]))
+/// // -> Ok(11.0)
+/// ```
+pub fn dot(a: Tensor, b: Tensor) -> Result(Float, TensorError) {
+  linear_algebra.dot(a, b) |> tensor_result
+}
+
+/// The matrix product: [M, K] × [K, N] → [M, N].
+///
+/// Errors: `DimensionError` for other than two axes, `ShapeMismatch` when the
+/// inner lengths differ, and `InvalidShape` when the result is too large.
+///
+/// ```gleam
+/// let assert Ok(m) = t.matrix(2, 2, [1.0, 2.0, 3.0, 4.0])
+/// let assert Ok(p) = t.matmul(m, m)
+/// t.to_list(p)
+/// // -> [7.0, 10.0, 15.0, 22.0]
+/// ```
+pub fn matmul(a: Tensor, b: Tensor) -> Result(Tensor, TensorError) {
+  linear_algebra.matmul(a, b)
+  |> tensor_result
+}
+
+/// Matrix times vector: [M, K] × [K] → [M]. Errors: those of `matmul`.
+///
+/// ```gleam
+/// let assert Ok(m) = t.matrix(2, 2, [1.0, 2.0, 3.0, 4.0])
+/// let assert Ok(v) = t.matmul_vec(m, t.vector([1.0, 1.0]))
+/// t.to_list(v)
+/// // -> [3.0, 7.0]
+/// ```
+pub fn matmul_vec(mat: Tensor, vec: Tensor) -> Result(Tensor, TensorError) {
+  linear_algebra.matmul_vec(mat, vec)
+  |> tensor_result
+}
+
+/// Matrix products: [.., M, K] × [.., K, N] → [.., M, N]; the leading axes
+/// broadcast. Errors: those of `matmul`, and `BroadcastError`.
+///
+/// ```gleam
+/// let assert Ok(p) = t.batch_matmul(t.ones([5, 2, 3]), t.ones([3, 4]))
+/// t.shape(p)
+/// // -> [5, 2, 4]
+/// ```
+pub fn batch_matmul(a: Tensor, b: Tensor) -> Result(Tensor, TensorError) {
+  linear_algebra.batch_matmul(a, b)
+  |> tensor_result
+}
+
+/// All products of two elements: [M], [N] → [M, N].
+///
+/// Errors: `DimensionError` and `InvalidShape`.
+///
+/// ```gleam
+/// let assert Ok(p) = t.outer(t.vector([1.0, 2.0]), t.vector([3.0, 4.0]))
+/// t.to_list(p)
+/// // -> [3.0, 4.0, 6.0, 8.0]
+/// ```
+pub fn outer(a: Tensor, b: Tensor) -> Result(Tensor, TensorError) {
+  linear_algebra.outer(a, b)
+  |> tensor_result
+}
+
+/// Rows become columns: [M, N] → [N, M], laid out anew in row-major order. A
+/// view is `transpose_strided`. Errors: `DimensionError` for other than two axes.
+///
+/// ```gleam
+/// let assert Ok(m) = t.matrix(2, 2, [1.0, 2.0, 3.0, 4.0])
+/// let assert Ok(turned) = t.transpose(m)
+/// t.to_list(turned)
+/// // -> [1.0, 3.0, 2.0, 4.0]
+/// ```
+pub fn transpose(t: Tensor) -> Result(Tensor, TensorError) {
+  tensor.transpose(t) |> otp.map_ok(tensor.contiguous)
+  |> tensor_result
+}
+
+// Shapes.
+
+/// The same elements in row-major order in another shape.
+///
+/// Errors: `ShapeMismatch` for another number of elements, `InvalidShape`.
+///
+/// ```gleam
+/// let assert Ok(m) = t.reshape(t.vector([1.0, 2.0]), [2, 1])
+/// t.shape(m)
+/// // -> [2, 1]
+/// ```
+pub fn reshape(t: Tensor, new_shape: List(Int)) -> Result(Tensor, TensorError) {
+  tensor.reshape(t, to: new_shape)
+  |> tensor_result
+}
+
+/// All elements along one axis.
+///
+/// ```gleam
+/// t.shape(t.flatten(t.zeros([2, 3])))
+/// // -> [6]
+/// ```
+pub fn flatten(t: Tensor) -> Tensor {
+  tensor.flatten(t)
+}
+
+/// Without the axes of length 1. A view.
+///
+/// ```gleam
+/// t.shape(t.squeeze(t.zeros([1, 3, 1])))
+/// // -> [3]
+/// ```
+pub fn squeeze(t: Tensor) -> Tensor {
+  tensor.squeeze(t)
+}
+
+/// With a new axis of length 1 in place `axis`; a negative one counts from the
+/// end of the new shape. A view; the tensor itself for an axis that cannot be.
+///
+/// ```gleam
+/// t.shape(t.unsqueeze(t.zeros([3]), 0))
+/// // -> [1, 3]
+/// ```
+pub fn unsqueeze(t: Tensor, axis: Int) -> Tensor {
+  case tensor.unsqueeze(t, axis) {
+    Ok(view) -> view
+    Error(_) -> t
+  }
+}
+
+/// As `unsqueeze`. Errors: `DimensionError`.
+///
+/// ```gleam
+/// let assert Ok(view) = t.try_unsqueeze(t.zeros([3]), -1)
+/// t.shape(view)
+/// // -> [3, 1]
+/// ```
+pub fn try_unsqueeze(t: Tensor, axis: Int) -> Result(Tensor, TensorError) {
+  tensor.unsqueeze(t, axis)
+  |> tensor_result
+}
+
+/// The axes in another order. A view.
+///
+/// Errors: `DimensionError` unless each axis is there once.
+///
+/// ```gleam
+/// let assert Ok(view) = t.permute(t.zeros([2, 3, 4]), [2, 0, 1])
+/// t.shape(view)
+/// // -> [4, 2, 3]
+/// ```
+pub fn permute(t: Tensor, axes: List(Int)) -> Result(Tensor, TensorError) {
+  tensor.permute(t, axes)
+  |> tensor_result
+}
+
+/// Stretched to a shape that it broadcasts to. A view.
+///
+/// Errors: `BroadcastError` and `InvalidShape`.
+///
+/// ```gleam
+/// let assert Ok(view) = t.broadcast_to(t.vector([1.0]), [3])
+/// t.to_list(view)
+/// // -> [1.0, 1.0, 1.0]
+/// ```
+pub fn broadcast_to(
+  t: Tensor,
+  shape: List(Int),
+) -> Result(Tensor, TensorError) {
+  tensor.broadcast(t, to: shape)
+  |> tensor_result
+}
+
+/// The length of each axis.
+///
+/// ```gleam
+/// t.shape(t.zeros([2, 3]))
+/// // -> [2, 3]
+/// ```
+pub fn shape(t: Tensor) -> List(Int) {
+  tensor.shape(t)
+}
+
+/// The number of elements.
+///
+/// ```gleam
+/// t.size(t.zeros([2, 3]))
+/// // -> 6
+/// ```
+pub fn size(t: Tensor) -> Int {
+  tensor.size(t)
+}
+
+/// The number of axes.
+///
+/// ```gleam
+/// t.rank(t.zeros([2, 3]))
+/// // -> 2
+/// ```
+pub fn rank(t: Tensor) -> Int {
+  tensor.rank(t)
+}
+
+/// For code that told strided tensors from others: here every tensor has
+/// strides, so this is the tensor itself.
+///
+/// ```gleam
+/// t.to_list(t.to_strided(t.vector([1.0])))
+/// // -> [1.0]
+/// ```
+pub fn to_strided(t: Tensor) -> Tensor {
+  t
+}
+
+/// With its elements in row-major order without gaps: a copy of a view that has
+/// them otherwise, the tensor itself if not.
+///
+/// ```gleam
+/// let assert Ok(m) = t.matrix(2, 2, [1.0, 2.0, 3.0, 4.0])
+/// let assert Ok(view) = t.transpose_strided(m)
+/// t.is_contiguous(t.to_contiguous(view))
+/// // -> True
+/// ```
+pub fn to_contiguous(t: Tensor) -> Tensor {
+  tensor.contiguous(t)
+}
+
+/// Rows become columns: [M, N] → [N, M]. A view.
+///
+/// Errors: `DimensionError` for other than two axes.
+///
+/// ```gleam
+/// let assert Ok(m) = t.matrix(2, 2, [1.0, 2.0, 3.0, 4.0])
+/// let assert Ok(view) = t.transpose_strided(m)
+/// t.to_list(view)
+/// // -> [1.0, 3.0, 2.0, 4.0]
+/// ```
+pub fn transpose_strided(t: Tensor) -> Result(Tensor, TensorError) {
+  tensor.transpose(t)
+  |> tensor_result
+}
+
+/// Whether the elements lie in row-major order without gaps.
+///
+/// ```gleam
+/// let assert Ok(m) = t.matrix(2, 2, [1.0, 2.0, 3.0, 4.0])
+/// let assert Ok(view) = t.transpose_strided(m)
+/// t.is_contiguous(view)
+/// // -> False
+/// ```
+pub fn is_contiguous(t: Tensor) -> Bool {
+  tensor.is_contiguous(t)
+}
+
+// Parts.
+
+/// The element at one index an axis; a negative index counts from the end.
+///
+/// Errors: `DimensionError`, `IndexOutOfBounds` and `NonFinite`.
+///
+/// ```gleam
+/// let assert Ok(m) = t.matrix(2, 2, [1.0, 2.0, 3.0, 4.0])
+/// t.get(m, [1, 0])
+/// // -> Ok(3.0)
+/// ```
+pub fn get(t: Tensor, index: List(Int)) -> Result(Float, TensorError) {
+  tensor.get(t, index) |> tensor_result
+}
+
+/// From `start`, `length` elements along each axis. A view.
+///
+/// Errors: `DimensionError` and `IndexOutOfBounds`.
+///
+/// ```gleam
+/// let v = t.vector([1.0, 2.0, 3.0, 4.0])
+/// let assert Ok(view) = t.slice(v, start: [1], length: [2])
+/// t.to_list(view)
+/// // -> [2.0, 3.0]
+/// ```
+pub fn slice(
+  t: Tensor,
+  start start: List(Int),
+  length length: List(Int),
+) -> Result(Tensor, TensorError) {
+  tensor.slice(t, from: start, length:)
+  |> tensor_result
+}
+
+/// The slices at these indices of an axis, in this order; a negative index
+/// counts from the end. Errors: `DimensionError` and `IndexOutOfBounds`.
+///
+/// ```gleam
+/// let v = t.vector([1.0, 2.0, 3.0])
+/// let assert Ok(picked) = t.gather(v, 0, [2, 0, 2])
+/// t.to_list(picked)
+/// // -> [3.0, 1.0, 3.0]
+/// ```
+pub fn gather(
+  t: Tensor,
+  axis: Int,
+  indices: List(Int),
+) -> Result(Tensor, TensorError) {
+  tensor.gather(t, axis, indices)
+  |> tensor_result
+}
+
+/// One after the other along an axis.
+///
+/// Errors: `ShapeMismatch` when other axes differ, `DimensionError`, and
+/// `EmptyTensor` for no tensors.
+///
+/// ```gleam
+/// let assert Ok(joined) = t.concat([t.vector([1.0]), t.vector([2.0])], 0)
+/// t.to_list(joined)
+/// // -> [1.0, 2.0]
+/// ```
+pub fn concat(tensors: List(Tensor), axis: Int) -> Result(Tensor, TensorError) {
+  tensor.concat(tensors, axis)
+  |> tensor_result
+}
+
+/// Side by side along a new axis. Errors: those of `concat`.
+///
+/// ```gleam
+/// let assert Ok(rows) = t.stack([t.vector([1.0]), t.vector([2.0])], 0)
+/// t.shape(rows)
+/// // -> [2, 1]
+/// ```
+pub fn stack(tensors: List(Tensor), axis: Int) -> Result(Tensor, TensorError) {
+  tensor.stack(tensors, axis)
+  |> tensor_result
+}
+
+// Convolutions.
+
+/// A kernel of 3 × 3, one step at a time, no padding.
+///
+/// ```gleam
+/// t.conv2d_config().kernel_h
+/// // -> 3
+/// ```
+pub fn conv2d_config() -> Conv2dConfig {
+  Conv2dConfig(
+    kernel_h: 3,
+    kernel_w: 3,
+    stride_h: 1,
+    stride_w: 1,
+    padding_h: 0,
+    padding_w: 0,
+  )
+}
+
+/// One step at a time, with half a kernel of padding: for a kernel of odd size
+/// the output is as large as the input.
+///
+/// ```gleam
+/// t.conv2d_same(5, 3).padding_h
+/// // -> 2
+/// ```
+pub fn conv2d_same(kernel_h: Int, kernel_w: Int) -> Conv2dConfig {
+  Conv2dConfig(
+    kernel_h:,
+    kernel_w:,
+    stride_h: 1,
+    stride_w: 1,
+    padding_h: kernel_h / 2,
+    padding_w: kernel_w / 2,
+  )
+}
+
+/// Slides a kernel, which is not turned around, over planes:
+/// [H, W] * [KH, KW] → [OH, OW], [C, H, W] * [O, C, KH, KW] → [O, OH, OW] and
+/// [N, C, H, W] * [O, C, KH, KW] → [N, O, OH, OW], with
+/// OH = (H + 2 padding_h - KH) / stride_h + 1.
+///
+/// Errors: `DimensionError`, `ShapeMismatch` when the kernel is not of the
+/// configuration's size, has other channels or is larger than the input,
+/// `InvalidArgument` for a stride below 1 or a padding below 0.
+///
+/// ```gleam
+/// let image = t.ones([4, 4])
+/// let assert Ok(sums) = t.conv2d(image, t.ones([3, 3]), t.conv2d_config())
+/// t.to_list(sums)
+/// // -> [9.0, 9.0, 9.0, 9.0]
+/// ```
+pub fn conv2d(
+  input: Tensor,
+  kernel: Tensor,
+  config: Conv2dConfig,
+) -> Result(Tensor, TensorError) {
+  convolution.Window(
+    height: config.kernel_h,
+    width: config.kernel_w,
+    stride_height: config.stride_h,
+    stride_width: config.stride_w,
+    pad_height: config.padding_h,
+    pad_width: config.padding_w,
+  )
+  |> convolution.conv2d(input, kernel, _)
+  |> tensor_result
+}
+
+/// Zeros around a plane: [H, W] → [H + 2 pad_h, W + 2 pad_w].
+///
+/// Errors: `DimensionError` and `InvalidArgument`.
+///
+/// ```gleam
+/// let assert Ok(padded) = t.pad2d(t.ones([1, 1]), 0, 1)
+/// t.to_list(padded)
+/// // -> [0.0, 1.0, 0.0]
+/// ```
+pub fn pad2d(t: Tensor, pad_h: Int, pad_w: Int) -> Result(Tensor, TensorError) {
+  convolution.pad(t, 2, pad_h, pad_w)
+  |> tensor_result
+}
+
+/// Zeros around each plane of [N, C, H, W]. Errors: those of `pad2d`.
+///
+/// ```gleam
+/// let assert Ok(padded) = t.pad4d(t.ones([2, 3, 4, 4]), 1, 1)
+/// t.shape(padded)
+/// // -> [2, 3, 6, 6]
+/// ```
+pub fn pad4d(t: Tensor, pad_h: Int, pad_w: Int) -> Result(Tensor, TensorError) {
+  convolution.pad(t, 4, pad_h, pad_w)
+  |> tensor_result
+}
+
+/// The largest element of each window, of [H, W], [C, H, W] or [N, C, H, W].
+///
+/// Errors: `DimensionError`, `ShapeMismatch` when the window is larger than a
+/// plane, and `InvalidArgument` for a size or stride below 1.
+///
+/// ```gleam
+/// let assert Ok(m) = t.matrix(2, 2, [1.0, 2.0, 3.0, 4.0])
+/// let assert Ok(pooled) = t.max_pool2d(m, 2, 2, 1, 1)
+/// t.to_list(pooled)
+/// // -> [4.0]
+/// ```
+pub fn max_pool2d(
+  input: Tensor,
+  pool_h: Int,
+  pool_w: Int,
+  stride_h: Int,
+  stride_w: Int,
+) -> Result(Tensor, TensorError) {
+  convolution.Window(pool_h, pool_w, stride_h, stride_w, 0, 0)
+  |> convolution.pool2d(kernel.Max, input, _)
+  |> tensor_result
+}
+
+/// The mean of each window, of [H, W], [C, H, W] or [N, C, H, W].
+///
+/// Errors: `DimensionError`, `ShapeMismatch` when the window is larger than a
+/// plane, and `InvalidArgument` for a size or stride below 1.
+///
+/// ```gleam
+/// let assert Ok(m) = t.matrix(2, 2, [1.0, 2.0, 3.0, 4.0])
+/// let assert Ok(pooled) = t.avg_pool2d(m, 2, 2, 1, 1)
+/// t.to_list(pooled)
+/// // -> [2.5]
+/// ```
+pub fn avg_pool2d(
+  input: Tensor,
+  pool_h: Int,
+  pool_w: Int,
+  stride_h: Int,
+  stride_w: Int,
+) -> Result(Tensor, TensorError) {
+  convolution.Window(pool_h, pool_w, stride_h, stride_w, 0, 0)
+  |> convolution.pool2d(kernel.Mean, input, _)
+  |> tensor_result
+}
+
+/// The mean of each plane: [N, C, H, W] → [N, C, 1, 1], also without N and C.
+///
+/// Errors: `DimensionError`, and `InvalidArgument` for planes without elements.
+///
+/// ```gleam
+/// let assert Ok(means) = t.global_avg_pool2d(t.ones([2, 3, 4, 4]))
+/// t.shape(means)
+/// // -> [2, 3, 1, 1]
+/// ```
+pub fn global_avg_pool2d(input: Tensor) -> Result(Tensor, TensorError) {
+  convolution.global_average(input)
+  |> tensor_result
+}
+
+// Networks.
+
+/// exp(x) over its sum along an axis, for scores of any size. Errors:
+/// `DimensionError`.
+///
+/// ```gleam
+/// let assert Ok(weights) = t.softmax(t.vector([1.0, 1.0]), 0)
+/// t.to_list(weights)
+/// // -> [0.5, 0.5]
+/// ```
+pub fn softmax(t: Tensor, axis: Int) -> Result(Tensor, TensorError) {
+  reduction.within(kernel.Softmax, t, axis)
+  |> tensor_result
+}
+
+/// The logarithm of `softmax`. Errors: `DimensionError`.
+///
+/// ```gleam
+/// let assert Ok(logs) = t.log_softmax(t.vector([0.0]), 0)
+/// t.to_list(logs)
+/// // -> [0.0]
+/// ```
+pub fn log_softmax(t: Tensor, axis: Int) -> Result(Tensor, TensorError) {
+  reduction.within(kernel.LogSoftmax, t, axis)
+  |> tensor_result
+}
+
+/// Along the last axis: mean 0 and variance 1, then times `weight`, plus `bias`,
+/// both [D] (Ba, Kiros, Hinton 2016).
+///
+/// Errors: `ShapeMismatch`, `DimensionError`, and `InvalidArgument` for a
+/// negative epsilon.
+///
+/// ```gleam
+/// let v = t.vector([1.0, 3.0])
+/// let assert Ok(normal) = t.layer_norm(v, t.ones([2]), t.zeros([2]), 0.0)
+/// t.to_list(normal)
+/// // -> [-1.0, 1.0]
+/// ```
+pub fn layer_norm(
+  t: Tensor,
+  weight: Tensor,
+  bias: Tensor,
+  epsilon: Float,
+) -> Result(Tensor, TensorError) {
+  network.layer_norm(t, weight, bias, epsilon)
+  |> tensor_result
+}
+
+/// Along the last axis: over the root of the mean square, then times `weight`,
+/// [D] (Zhang, Sennrich 2019). Errors: those of `layer_norm`.
+///
+/// ```gleam
+/// let v = t.vector([2.0, -2.0])
+/// let assert Ok(normal) = t.rms_norm(v, t.ones([2]), 0.0)
+/// t.to_list(normal)
+/// // -> [1.0, -1.0]
+/// ```
+pub fn rms_norm(
+  t: Tensor,
+  weight: Tensor,
+  epsilon: Float,
+) -> Result(Tensor, TensorError) {
+  network.rms_norm(t, weight, epsilon)
+  |> tensor_result
+}
+
+/// softmax(q kᵀ / √HD + mask) v (Vaswani et al. 2017):
+/// [.., T, HD], [.., S, HD], [.., S, HV] → [.., T, HV]. The mask broadcasts to
+/// [.., T, S].
+///
+/// Errors: those of `batch_matmul`, and `BroadcastError` of the mask.
+///
+/// ```gleam
+/// let x = t.ones([2, 4])
+/// let assert Ok(y) = t.scaled_dot_product_attention(x, x, x, t.NoMask)
+/// t.shape(y)
+/// // -> [2, 4]
+/// ```
+pub fn scaled_dot_product_attention(
+  query: Tensor,
+  key: Tensor,
+  value: Tensor,
+  mask: AttentionMask,
+) -> Result(Tensor, TensorError) {
+  let mask = case mask {
+    NoMask -> Error(Nil)
+    AddMask(mask) -> Ok(mask)
+  }
+  network.attention(query, key, value, mask)
+  |> tensor_result
+}
+
+/// The rows of a table with these ids: [V, D] → [ids, D].
+///
+/// Errors: `DimensionError`, and `IndexOutOfBounds` for an id that the table
+/// does not have.
+///
+/// ```gleam
+/// let assert Ok(m) = t.matrix(2, 2, [1.0, 2.0, 3.0, 4.0])
+/// let assert Ok(rows) = t.embedding(m, [1, 1])
+/// t.to_list(rows)
+/// // -> [3.0, 4.0, 3.0, 4.0]
+/// ```
+pub fn embedding(table: Tensor, ids: List(Int)) -> Result(Tensor, TensorError) {
+  network.embedding(table, ids)
+  |> tensor_result
+}
+
+/// x Wᵀ + b: [.., I], [O, I], [O] → [.., O].
+///
+/// Errors: `DimensionError` and `ShapeMismatch`.
+///
+/// ```gleam
+/// let x = t.vector([1.0, 2.0])
+/// let assert Ok(y) = t.linear(x, t.ones([1, 2]), t.vector([0.5]))
+/// t.to_list(y)
+/// // -> [3.5]
+/// ```
+pub fn linear(
+  input: Tensor,
+  weight: Tensor,
+  bias: Tensor,
+) -> Result(Tensor, TensorError) {
+  network.linear(input, weight, bias)
+  |> tensor_result
+}
+
+// Into and out of tensors.
+
+/// The elements in row-major order; 0.0 for a NaN, ±1.7976931348623157e308 for an
+/// infinity.
+///
+/// ```gleam
+/// t.to_list(t.ones([2, 1]))
+/// // -> [1.0, 1.0]
+/// ```
+pub fn to_list(t: Tensor) -> List(Float) {
+  tensor.to_floats(t)
+}
+
+/// As `to_list`. Errors: `NonFinite` with the index of the first.
+///
+/// ```gleam
+/// t.try_to_list(t.log(t.vector([1.0, 0.0])))
+/// // -> Error(t.NonFinite("to_list", 1))
+/// ```
+pub fn try_to_list(t: Tensor) -> Result(List(Float), TensorError) {
+  tensor.try_to_floats(t, "to_list") |> tensor_result
+}
+
+/// How the elements are stored.
+///
+/// ```gleam
+/// t.dtype(t.zeros([1]))
+/// // -> t.Float64
+/// ```
+pub fn dtype(t: Tensor) -> Dtype {
+  public_dtype(tensor.dtype(t))
+}
+
+/// Stored otherwise, rounded to nearest even; what a type cannot hold becomes an
+/// infinity.
+///
+/// ```gleam
+/// t.to_list(t.cast(t.vector([0.1]), t.Float16))
+/// // -> [0.0999755859375]
+/// ```
+pub fn cast(t: Tensor, dtype: Dtype) -> Tensor {
+  tensor.cast(t, to: kernel_dtype(dtype))
+}
+
+/// The elements in row-major order, little-endian.
+///
+/// ```gleam
+/// t.to_binary(t.cast(t.vector([1.0]), t.Float32))
+/// // -> <<1.0:float-size(32)-little>>
+/// ```
+pub fn to_binary(t: Tensor) -> BitArray {
+  tensor.elements(t)
+}
+
+/// A tensor over little-endian elements in row-major order, which are not
+/// copied. Errors: `InvalidArgument` for another number of bytes, `InvalidShape`.
+///
+/// ```gleam
+/// let bytes = <<1.0:float-size(32)-little>>
+/// let assert Ok(v) = t.from_binary(bytes, [1], t.Float32)
+/// t.to_list(v)
+/// // -> [1.0]
+/// ```
+pub fn from_binary(
+  data: BitArray,
+  shape: List(Int),
+  dtype: Dtype,
+) -> Result(Tensor, TensorError) {
+  tensor.from_binary(data, shape, kernel_dtype(dtype))
+  |> tensor_result
+}
+
+/// Writes a safetensors file: all of it, or nothing.
+///
+/// Errors: `TensorFile`, and `InvalidArgument` for a name that is there twice.
+///
+/// ```gleam
+/// let assert Ok(Nil) = t.save_safetensors(path, [#("v", t.vector([1.0]))])
+/// t.load_safetensors(path)
+/// // -> Ok([#("v", t.vector([1.0]))])
+/// ```
+pub fn save_safetensors(
+  path: String,
+  tensors: List(#(String, Tensor)),
+) -> Result(Nil, TensorError) {
+  safetensors.save(path, tensors) |> tensor_result
+}
+
+/// Reads the tensors of a safetensors file, in its order, of the types F64, F32,
+/// F16 and BF16. They are views of the file's bytes, which stay in memory as long
+/// as one of them does.
+///
+/// Errors: `TensorFile` and `MalformedTensorFile`.
+///
+/// ```gleam
+/// let assert Ok(Nil) = t.save_safetensors(path, [])
+/// t.load_safetensors(path)
+/// // -> Ok([])
+/// ```
+pub fn load_safetensors(
+  path: String,
+) -> Result(List(#(String, Tensor)), TensorError) {
+  safetensors.load(path) |> tensor_result
+}
+
+/// As NumPy prints it, with shape and type below. Of more than 1000 elements the
+/// middle is left out.
+///
+/// ```gleam
+/// t.to_string(t.ones([2, 2]))
+/// // -> "[[1. 1.]\n [1. 1.]]\nshape [2, 2], float64"
+/// ```
+pub fn to_string(t: Tensor) -> String {
+  display.to_string(t)
+}
+
+// Where tensors are computed.
+
+/// Whether this machine can compute with something.
+pub type Availability {
+  Available
+  Missing
+}
+
+/// Something to compute with, and a note: what it is, or why it is missing.
+pub type DeviceInfo {
+  DeviceInfo(name: String, availability: Availability, note: String)
+}
+
+/// What this machine offers: "beam", which is always there, "cpu", the native
+/// library, and "cuda". Tensors use the native library by themselves when they are
+/// large; the environment variable VIVA_TENSOR_DEVICE=beam keeps them from it.
+///
+/// ```gleam
+/// let assert [beam, ..] = t.devices()
+/// beam.availability
+/// // -> t.Available
+/// ```
+pub fn devices() -> List(DeviceInfo) {
+  use found <- otp.map(machine.devices())
+  DeviceInfo(
+    name: found.name,
+    availability: case found.available {
+      True -> Available
+      False -> Missing
+    },
+    note: found.note,
+  )
+}
+
+/// A tensor error in words: what was expected and what was found.
+///
+/// ```gleam
+/// t.describe_tensor_error(t.EmptyTensor("mean"))
+/// // -> "mean: the tensor is empty"
+/// ```
+pub fn describe_tensor_error(error: TensorError) -> String {
+  case error {
+    ShapeMismatch(expected:, got:) ->
+      "expected the shape "
+      <> shapes.to_string(expected)
+      <> ", found "
+      <> shapes.to_string(got)
+    InvalidShape(reason:) -> reason
+    DimensionError(reason:) -> reason
+    BroadcastError(a:, b:) ->
+      "the shapes "
+      <> shapes.to_string(a)
+      <> " and "
+      <> shapes.to_string(b)
+      <> " do not broadcast: expected lengths that are alike or 1"
+    IndexOutOfBounds(index:, size:) ->
+      "expected an index below "
+      <> otp.int_to_string(size)
+      <> ", found "
+      <> otp.int_to_string(index)
+    EmptyTensor(op:) -> op <> ": the tensor is empty"
+    NonFinite(op:, index:) ->
+      op
+      <> ": expected finite elements, found a NaN or an infinity at index "
+      <> otp.int_to_string(index)
+    Overflow(op:) -> op <> ": the result is beyond the range of a float"
+    InvalidArgument(argument:, expected:, found:) ->
+      argument <> ": expected " <> expected <> ", found " <> found
+    TensorFile(path:, reason:) -> path <> ": " <> reason
+    MalformedTensorFile(path:, expected:, found:) ->
+      path <> ": expected " <> expected <> ", found " <> found
+  }
+}
+
+// The tensors' border.
+
+fn tensor_result(
+  result: Result(a, tensor_error.TensorError),
+) -> Result(a, TensorError) {
+  otp.map_error(result, public_tensor_error)
+}
+
+fn public_tensor_error(error: tensor_error.TensorError) -> TensorError {
+  case error {
+    tensor_error.ShapeMismatch(expected:, got:) ->
+      ShapeMismatch(expected:, got:)
+    tensor_error.InvalidShape(reason:) -> InvalidShape(reason:)
+    tensor_error.DimensionError(reason:) -> DimensionError(reason:)
+    tensor_error.BroadcastError(a:, b:) -> BroadcastError(a:, b:)
+    tensor_error.IndexOutOfBounds(index:, size:) ->
+      IndexOutOfBounds(index:, size:)
+    tensor_error.EmptyTensor(op:) -> EmptyTensor(op:)
+    tensor_error.NonFinite(op:, index:) -> NonFinite(op:, index:)
+    tensor_error.Overflow(op:) -> Overflow(op:)
+    tensor_error.InvalidArgument(argument:, expected:, found:) ->
+      InvalidArgument(argument:, expected:, found:)
+    tensor_error.TensorFile(path:, reason:) -> TensorFile(path:, reason:)
+    tensor_error.MalformedTensorFile(path:, expected:, found:) ->
+      MalformedTensorFile(path:, expected:, found:)
+  }
+}
+
+fn kernel_dtype(dtype: Dtype) -> kernel.Dtype {
+  case dtype {
+    Float64 -> kernel.Float64
+    Float32 -> kernel.Float32
+    Float16 -> kernel.Float16
+    BFloat16 -> kernel.BFloat16
+  }
+}
+
+fn public_dtype(dtype: kernel.Dtype) -> Dtype {
+  case dtype {
+    kernel.Float64 -> Float64
+    kernel.Float32 -> Float32
+    kernel.Float16 -> Float16
+    kernel.BFloat16 -> BFloat16
   }
 }

@@ -6,6 +6,8 @@
 -export([parse_int/1, parse_float/1, short_float/1, fixed_float/2, monotonic_seconds/0]).
 -export([json_encode/1, json_decode/1]).
 -export([start_ticker/1, stop_ticker/1]).
+-export([write_file/2, utf8/1, bytes/1, trim_end/1, is_negative/1]).
+-export([schedulers/0, find_library/1]).
 
 %% Runs Work, then Cleanup, also when Work raises or is thrown out of.
 finally(Work, Cleanup) ->
@@ -83,6 +85,46 @@ read_file(Path) ->
     case file:read_file(Path) of
         {ok, Bytes} -> {ok, Bytes};
         {error, Reason} -> {error, unicode:characters_to_binary(file:format_error(Reason))}
+    end.
+
+%% All of it or nothing: written beside the file and then put in its place.
+write_file(Path, Parts) ->
+    Beside = <<Path/binary, ".", (integer_to_binary(erlang:unique_integer([positive])))/binary, ".part">>,
+    Written =
+        case file:write_file(Beside, Parts) of
+            ok -> file:rename(Beside, Path);
+            Failed -> Failed
+        end,
+    case Written of
+        ok ->
+            {ok, nil};
+        {error, Reason} ->
+            _ = file:delete(Beside),
+            {error, unicode:characters_to_binary(file:format_error(Reason))}
+    end.
+
+utf8(Bytes) ->
+    case unicode:characters_to_binary(Bytes) of
+        Bytes -> {ok, Bytes};
+        _ -> {error, nil}
+    end.
+
+bytes(Text) -> Text.
+
+trim_end(Text) -> string:trim(Text, trailing, " ").
+
+is_negative(Float) -> <<Float/float>> >= <<-0.0/float>>.
+
+schedulers() -> erlang:system_info(schedulers_online).
+
+%% Where the system's loader would look for it.
+find_library(Name) ->
+    Asked = string:lexemes(os:getenv("LD_LIBRARY_PATH", ""), ":"),
+    Usual = ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib", "/usr/lib/wsl/lib"],
+    Paths = [filename:join(Folder, Name) || Folder <- Asked ++ Usual],
+    case lists:search(fun filelib:is_regular/1, Paths) of
+        {value, Path} -> {ok, unicode:characters_to_binary(Path)};
+        false -> {error, nil}
     end.
 
 parse_int(Text) ->

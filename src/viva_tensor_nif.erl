@@ -12,6 +12,12 @@
 -nifs([loaded/0, load_open/2, load_step/1, model_info/1, tokenize/3, detokenize/3, render/3]).
 -nifs([open/1, submit/3, step/1, cancel/1, close/1, read_bandwidth/1]).
 
+-export([tensor_contiguous/5, tensor_first_non_finite/2, tensor_cast/3, tensor_binary/4, tensor_unary/3]).
+-export([tensor_rows/5, tensor_matmul/8, tensor_conv2d/4, tensor_pool2d/4]).
+
+-nifs([tensor_contiguous/5, tensor_first_non_finite/2, tensor_cast/3, tensor_binary/4, tensor_unary/3]).
+-nifs([tensor_rows/5, tensor_matmul/8, tensor_conv2d/4, tensor_pool2d/4]).
+
 -on_load(on_load/0).
 
 -define(REASON, {?MODULE, reason}).
@@ -77,3 +83,33 @@ close(_Session) -> not_loaded().
 
 %% ({some, Threads} | none) -> bytes a second
 read_bandwidth(_Threads) -> not_loaded().
+
+%% Tensors: little-endian elements of Dtype, float64 | float32 | float16 | b_float16. viva_tensor_beam.erl says what
+%% each of these does.
+
+%% (Width, Shape, Strides, Offset, Data) -> Data
+tensor_contiguous(_Width, _Shape, _Strides, _Offset, _Data) -> not_loaded().
+
+%% (Dtype, Data) -> Index | -1
+tensor_first_non_finite(_Dtype, _Data) -> not_loaded().
+
+%% (From, To, Data) -> Data
+tensor_cast(_From, _To, _Data) -> not_loaded().
+
+%% (add | subtract | ..., Dtype, Data, Data) -> Data
+tensor_binary(_Op, _Dtype, _A, _B) -> not_loaded().
+
+%% (exp | {scale, Factor} | ..., Dtype, Data) -> Data
+tensor_unary(_Op, _Dtype, _A) -> not_loaded().
+
+%% (sum | {layer_norm, Epsilon} | ..., From, To, Data, Length) -> Data
+tensor_rows(_Op, _From, _To, _A, _Length) -> not_loaded().
+
+%% (Dtype, M, K, N, Data, {RowStride, ColumnStride}, Data, {RowStride, ColumnStride}) -> Data
+tensor_matmul(_Dtype, _M, _K, _N, _A, _AStrides, _B, _BStrides) -> not_loaded().
+
+%% (Dtype, Data, Data, {convolution_size, N, C, H, W, O, KH, KW, SH, SW, PH, PW}) -> Data
+tensor_conv2d(_Dtype, _Input, _Kernel, _Size) -> not_loaded().
+
+%% (max | mean, Dtype, Data, {pool_size, Planes, H, W, PH, PW, SH, SW}) -> Data
+tensor_pool2d(_Op, _Dtype, _Input, _Size) -> not_loaded().

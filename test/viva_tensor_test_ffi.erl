@@ -6,6 +6,7 @@
 -export([large_model/0, killed_while_loading/1, killed_while_reading/2]).
 -export([garbage_answers/0, garbage_requests/1]).
 -export([command_line/3, without_library/1, library_loaded/0]).
+-export([gunzip/1, set_device/1, generated/2, unhex/1, first_far/4, le64/1]).
 -export([write_file/2, remove_file/1, prefix/2, make_folder/0, copy_folder/1, not_utf8/0]).
 
 %% The runner.
@@ -317,3 +318,48 @@ copy_files(From, To) ->
     [{ok, _} = file:copy(filename:join(From, Name), filename:join(To, Name)) || Name <- Names].
 
 not_utf8() -> <<"n", 16#FF, "o">>.
+
+%% Tensors.
+
+gunzip(Path) ->
+    {ok, Bytes} = file:read_file(Path),
+    zlib:gunzip(Bytes).
+
+%% Which path tensors take from now on.
+set_device(Name) ->
+    case Name of
+        <<>> -> os:unsetenv("VIVA_TENSOR_DEVICE");
+        _ -> os:putenv("VIVA_TENSOR_DEVICE", binary_to_list(Name))
+    end,
+    nil.
+
+%% The numbers of tools/make_tensor_fixtures.py.
+generated(_, 0) -> [];
+generated(Seed, Count) ->
+    Next = (Seed * 6364136223846793005 + 1442695040888963407) band (1 bsl 64 - 1),
+    [(((Next bsr 33) rem 255) - 127) / 32 | generated(Next, Count - 1)].
+
+unhex(Hex) -> binary:decode_hex(Hex).
+
+%% The index of the first element that is further off than Tolerance * (1 + what was expected), -1 without one. A NaN
+%% is near a NaN.
+first_far(Dtype, Expected, Actual, Tolerance) ->
+    far(viva_tensor_beam:unpack(Dtype, Expected), viva_tensor_beam:unpack(float64, Actual), Tolerance, 0).
+
+far([], [], _, _) -> -1;
+far([E | Es], [A | As], Tolerance, Index) ->
+    Near =
+        case {is_float(E), is_float(A)} of
+            {true, true} -> abs(E - A) =< Tolerance * (1 + abs(E));
+            {false, false} -> E =:= A orelse (is_nan(E) andalso is_nan(A));
+            _ -> false
+        end,
+    case Near of
+        true -> far(Es, As, Tolerance, Index + 1);
+        false -> Index
+    end;
+far(_, _, _, Index) -> Index.
+
+is_nan(Bits) -> Bits band 16#7FFFFFFFFFFFFFFF > 16#7FF0000000000000.
+
+le64(Number) -> <<Number:64/little>>.

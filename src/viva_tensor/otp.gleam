@@ -25,6 +25,9 @@ pub fn map(list: List(a), with function: fn(a) -> b) -> List(b) {
   lists_map(function, list)
 }
 
+@external(erlang, "lists", "zip")
+pub fn zip(first: List(a), second: List(b)) -> List(#(a, b))
+
 /// The values, or the first error.
 pub fn try_map(
   list: List(a),
@@ -173,6 +176,26 @@ pub fn pad(text: String, to width: Int) -> String {
   concat(string_pad(text, width))
 }
 
+@external(erlang, "erlang", "byte_size")
+pub fn byte_size(text: String) -> Int
+
+@external(erlang, "binary", "part")
+fn binary_part(text: String, start: Int, length: Int) -> String
+
+/// The first so many bytes, which the text has.
+pub fn prefix(text: String, bytes: Int) -> String {
+  binary_part(text, 0, bytes)
+}
+
+/// All but the first so many bytes, which the text has.
+pub fn drop_bytes(text: String, bytes: Int) -> String {
+  binary_part(text, bytes, byte_size(text) - bytes)
+}
+
+/// Without the spaces at its end.
+@external(erlang, "viva_tensor_ffi", "trim_end")
+pub fn trim_end(text: String) -> String
+
 /// From 0.0 for nothing in common to 1.0 for the same.
 @external(erlang, "string", "jaro_similarity")
 pub fn similarity(one: String, other: String) -> Float
@@ -192,6 +215,14 @@ pub fn int_to_float(int: Int) -> Float
 
 @external(erlang, "erlang", "round")
 pub fn round(float: Float) -> Int
+
+/// Also of -0.0.
+@external(erlang, "viva_tensor_ffi", "is_negative")
+pub fn is_negative(float: Float) -> Bool
+
+/// Of 0.0 or more.
+@external(erlang, "math", "sqrt")
+pub fn square_root(float: Float) -> Float
 
 @external(erlang, "viva_tensor_ffi", "parse_int")
 pub fn parse_int(text: String) -> Result(Int, Nil)

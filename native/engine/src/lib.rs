@@ -15,4 +15,5 @@ pub mod model;
 pub mod quant;
 pub mod sampler;
 pub mod session;
+pub mod tensor;
 pub mod tokenizer;

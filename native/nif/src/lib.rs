@@ -20,6 +20,7 @@ use viva_tensor_engine::{
 };
 
 mod resources;
+mod tensor;
 mod terms;
 
 use resources::{LoaderResource, ModelResource, SessionResource, Slot};

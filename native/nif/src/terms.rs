@@ -52,12 +52,12 @@ fn found(term: Term) -> String {
     }
 }
 
-fn invalid(option: &str, expected: &str, term: Term) -> Error {
+pub fn invalid(option: &str, expected: &str, term: Term) -> Error {
     Error::InvalidOption { option: option.into(), expected: expected.into(), found: found(term) }
 }
 
 /// The fields of a record, its tag checked and left out.
-fn record<'a, const N: usize>(term: Term<'a>, tag: Atom, name: &str) -> Result<[Term<'a>; N]> {
+pub fn record<'a, const N: usize>(term: Term<'a>, tag: Atom, name: &str) -> Result<[Term<'a>; N]> {
     let wrong = || invalid(name, &format!("a {name} record of {N} fields"), term);
     let terms = tuple::get_tuple(term).map_err(|_| wrong())?;
     match terms.split_first() {
@@ -66,7 +66,7 @@ fn record<'a, const N: usize>(term: Term<'a>, tag: Atom, name: &str) -> Result<[
     }
 }
 
-fn list<'a>(term: Term<'a>, option: &str) -> Result<Vec<Term<'a>>> {
+pub fn list<'a>(term: Term<'a>, option: &str) -> Result<Vec<Term<'a>>> {
     // The length first: the iterator panics at an improper tail.
     term.list_length().and_then(|_| term.decode()).map_err(|_| invalid(option, "a list", term))
 }

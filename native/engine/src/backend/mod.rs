@@ -260,3 +260,4 @@ impl Loading {
         Ok((backend, description))
     }
 }
+pub mod tensor;

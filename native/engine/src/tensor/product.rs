@@ -1,0 +1,128 @@
+//! Matrix products: float64 in float64, the other types in float32.
+//!
+//! Operands are read in place when they lie at an address of their type's alignment, copied otherwise. A NaN in a
+//! result is always NAN.
+
+use super::{
+    Alive, Result, check_bytes,
+    element::{BF16, Dtype, Element, F16, F32, F64, plain},
+    product, wanted,
+};
+use crate::backend::tensor::{Matrix, Real, matmul as multiply, pool};
+
+/// Multiply-adds between two looks at the caller.
+const LOOK: usize = 1 << 34;
+
+/// An operand from its first element on, and its strides in elements.
+#[derive(Clone, Copy)]
+pub struct Operand<'a> {
+    pub data: &'a [u8],
+    pub row_stride: usize,
+    pub column_stride: usize,
+}
+
+/// [M, K] x [K, N] -> [M, N]
+pub fn matmul(
+    dtype: Dtype,
+    (m, k, n): (usize, usize, usize),
+    a: Operand<'_>,
+    b: Operand<'_>,
+    out: &mut [u8],
+    alive: Alive<'_>,
+) -> Result<()> {
+    check_bytes("result", out, product(&[m, n, dtype.width()])?)?;
+    if out.is_empty() || k == 0 {
+        out.fill(0);
+        return Ok(());
+    }
+    match dtype {
+        Dtype::Float64 => in_place::<f64, F64>((m, k, n), a, b, out, alive),
+        Dtype::Float32 => in_place::<f32, F32>((m, k, n), a, b, out, alive),
+        Dtype::Float16 => in_float32::<F16>((m, k, n), a, b, out, alive),
+        Dtype::BFloat16 => in_float32::<BF16>((m, k, n), a, b, out, alive),
+    }
+}
+
+/// Elements where they are, or a copy of them at an aligned address.
+pub(super) fn aligned<T: Real>(bytes: &[u8]) -> std::borrow::Cow<'_, [T]> {
+    let whole = bytes.len() - bytes.len() % size_of::<T>();
+    let bytes = bytes.get(..whole).unwrap_or_default();
+    match bytemuck::try_cast_slice(bytes) {
+        Ok(elements) => elements.into(),
+        Err(_) => {
+            let mut copy = vec![T::ZERO; bytes.len() / size_of::<T>()];
+            bytemuck::cast_slice_mut::<T, u8>(&mut copy).copy_from_slice(bytes);
+            copy.into()
+        }
+    }
+}
+
+fn in_place<T: Real, E: Element>(
+    size: (usize, usize, usize),
+    a: Operand<'_>,
+    b: Operand<'_>,
+    out: &mut [u8],
+    alive: Alive<'_>,
+) -> Result<()> {
+    let (left, right) = (aligned::<T>(a.data), aligned::<T>(b.data));
+    let a = Matrix { data: &left, row_stride: a.row_stride, column_stride: a.column_stride };
+    let b = Matrix { data: &right, row_stride: b.row_stride, column_stride: b.column_stride };
+    match bytemuck::try_cast_slice_mut::<u8, T>(out) {
+        Ok(elements) => by_panels(size, &a, &b, elements, alive)?,
+        Err(_) => {
+            let mut elements = vec![T::ZERO; size.0 * size.2];
+            by_panels(size, &a, &b, &mut elements, alive)?;
+            out.copy_from_slice(bytemuck::cast_slice(&elements));
+        }
+    }
+    for element in out.chunks_exact_mut(E::WIDTH) {
+        E::write(plain(E::read(element)), element);
+    }
+    Ok(())
+}
+
+/// Panels of rows, so that a caller that is gone is noticed.
+fn by_panels<T: Real>(
+    (m, k, n): (usize, usize, usize),
+    a: &Matrix<'_, T>,
+    b: &Matrix<'_, T>,
+    out: &mut [T],
+    alive: Alive<'_>,
+) -> Result<()> {
+    let rows = (LOOK / k.saturating_mul(n)).clamp(256, m.max(256));
+    for (index, out) in out.chunks_mut(rows.saturating_mul(n)).enumerate() {
+        wanted(alive)?;
+        let start = (index * rows).saturating_mul(a.row_stride);
+        let data = a.data.get(start..).unwrap_or_default();
+        let panel = Matrix { data, row_stride: a.row_stride, column_stride: a.column_stride };
+        pool()?.install(|| multiply((out.len() / n, k, n), &panel, b, out, n))?;
+    }
+    Ok(())
+}
+
+/// Half-width operands, widened first.
+fn in_float32<E: Element>(
+    size: (usize, usize, usize),
+    a: Operand<'_>,
+    b: Operand<'_>,
+    out: &mut [u8],
+    alive: Alive<'_>,
+) -> Result<()> {
+    let (left, right) = (widened::<E>(a.data), widened::<E>(b.data));
+    let a = Matrix { data: &left, row_stride: a.row_stride, column_stride: a.column_stride };
+    let b = Matrix { data: &right, row_stride: b.row_stride, column_stride: b.column_stride };
+    let mut elements = vec![0_f32; size.0 * size.2];
+    by_panels(size, &a, &b, &mut elements, alive)?;
+    narrow::<E>(&elements, out);
+    Ok(())
+}
+
+pub(super) fn widened<E: Element>(bytes: &[u8]) -> Vec<f32> {
+    bytes.chunks_exact(E::WIDTH).map(|x| E::read(x) as f32).collect()
+}
+
+pub(super) fn narrow<E: Element>(elements: &[f32], out: &mut [u8]) {
+    for (x, out) in elements.iter().zip(out.chunks_exact_mut(E::WIDTH)) {
+        E::write(plain(f64::from(*x)), out);
+    }
+}

@@ -1,0 +1,48 @@
+//// What this machine offers to compute with.
+
+import viva_tensor/error
+import viva_tensor/native
+import viva_tensor/otp
+
+pub type Device {
+  Device(name: String, available: Bool, note: String)
+}
+
+@external(erlang, "viva_tensor_ffi", "schedulers")
+fn schedulers() -> Int
+
+/// Where the driver's library lies.
+@external(erlang, "viva_tensor_ffi", "find_library")
+fn find_library(name: String) -> Result(String, Nil)
+
+pub fn devices() -> List(Device) {
+  [beam(), cpu(), cuda()]
+}
+
+fn beam() -> Device {
+  let note = otp.int_to_string(schedulers()) <> " schedulers"
+  Device(name: "beam", available: True, note:)
+}
+
+fn cpu() -> Device {
+  case native.loaded() {
+    True -> Device(name: "cpu", available: True, note: "native library")
+    False -> {
+      // Without the library every call says why.
+      let reason = case native.read_bandwidth(native.None) {
+        Error(error.NifNotLoaded(reason:)) -> reason
+        _ -> "not loaded"
+      }
+      let note = "the NIF is not built: run `make build` (" <> reason <> ")"
+      Device(name: "cpu", available: False, note:)
+    }
+  }
+}
+
+fn cuda() -> Device {
+  let note = case find_library("libcuda.so.1") {
+    Error(Nil) -> "libcuda not found"
+    Ok(path) -> path <> " is there; this version computes on no GPU"
+  }
+  Device(name: "cuda", available: False, note:)
+}
