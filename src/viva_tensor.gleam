@@ -61,6 +61,8 @@ pub type Device {
   Auto
   /// The CPU, through the native library.
   Cpu
+  /// An NVIDIA GPU, counted from 0.
+  Cuda(index: Int)
   /// The BEAM itself, without the native library.
   Beam
 }
@@ -925,10 +927,11 @@ fn native_device(device: Device) -> Result(native.Device, Error) {
   case device {
     Auto -> Ok(native.Auto)
     Cpu -> Ok(native.Cpu)
+    Cuda(index) -> Ok(native.Cuda(index))
     Beam ->
       Error(Unsupported(
         at: "device",
-        expected: "auto or cpu",
+        expected: "auto, cpu or cuda",
         found: "beam (inference in pure Gleam, which this version does not have)",
       ))
   }
@@ -2019,7 +2022,8 @@ pub fn outer(a: Tensor, b: Tensor) -> Result(Tensor, TensorError) {
 /// // -> [1.0, 3.0, 2.0, 4.0]
 /// ```
 pub fn transpose(t: Tensor) -> Result(Tensor, TensorError) {
-  tensor.transpose(t) |> otp.map_ok(tensor.contiguous)
+  tensor.transpose(t)
+  |> otp.map_ok(tensor.contiguous)
   |> tensor_result
 }
 

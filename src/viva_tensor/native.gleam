@@ -24,6 +24,7 @@ pub type Maybe(a) {
 pub type Device {
   Auto
   Cpu
+  Cuda(Int)
 }
 
 pub type LoadOptions {

@@ -25,7 +25,7 @@ use crate::resources::{LoaderResource, ModelResource, SessionResource};
 pub mod atoms {
     rustler::atoms! {
         // Plain words.
-        ok, error, nil, some, none, auto, cpu,
+        ok, error, nil, some, none, auto, cpu, cuda,
         // Records and variants that come in.
         load_options, request, text, chat, tokens, message, top_k, top_k_infinity,
         // Records and variants that go out.
@@ -132,7 +132,10 @@ pub fn load_options(term: Term) -> Result<LoadOptions> {
     let device = match device {
         term if atoms::auto() == term => DeviceChoice::Auto,
         term if atoms::cpu() == term => DeviceChoice::Cpu,
-        term => return Err(invalid("device", "auto or cpu", term)),
+        term => match record(term, atoms::cuda(), "device") {
+            Ok([index]) => DeviceChoice::Cuda(count(index, "device")?),
+            Err(_) => return Err(invalid("device", "auto, cpu or {cuda, Index}", term)),
+        },
     };
     let (context, threads) = (optional(context, "context", count)?, threads(thread_count)?);
     Ok(LoadOptions { device, context, threads })

@@ -165,7 +165,11 @@ fn table() -> List(Flag) {
       count(fn(flags, n) { Flags(..flags, logprobs: Ok(n)) }),
       "with --json: log probabilities of the N most probable tokens",
     ),
-    Flag("--device", Takes("auto|cpu|beam", set_device), "where to compute"),
+    Flag(
+      "--device",
+      Takes("auto|cpu|cuda|beam", set_device),
+      "where to compute",
+    ),
     Flag(
       "--threads",
       count(fn(flags, n) { Flags(..flags, threads: Ok(n)) }),
@@ -370,8 +374,14 @@ fn set_device(flags: Flags, text: String) -> Result(Flags, String) {
   case text {
     "auto" -> Ok(Flags(..flags, device: viva_tensor.Auto))
     "cpu" -> Ok(Flags(..flags, device: viva_tensor.Cpu))
+    "cuda" -> Ok(Flags(..flags, device: viva_tensor.Cuda(0)))
+    "cuda:" <> index ->
+      case otp.parse_int(index) {
+        Ok(index) -> Ok(Flags(..flags, device: viva_tensor.Cuda(index)))
+        Error(Nil) -> Error("a GPU's number behind cuda:")
+      }
     "beam" -> Ok(Flags(..flags, device: viva_tensor.Beam))
-    _ -> Error("auto, cpu or beam")
+    _ -> Error("auto, cpu, cuda, cuda:N or beam")
   }
 }
 
