@@ -2019,7 +2019,8 @@ pub fn outer(a: Tensor, b: Tensor) -> Result(Tensor, TensorError) {
 /// // -> [1.0, 3.0, 2.0, 4.0]
 /// ```
 pub fn transpose(t: Tensor) -> Result(Tensor, TensorError) {
-  tensor.transpose(t) |> otp.map_ok(tensor.contiguous)
+  tensor.transpose(t)
+  |> otp.map_ok(tensor.contiguous)
   |> tensor_result
 }
 
