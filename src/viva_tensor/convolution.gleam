@@ -126,10 +126,7 @@ fn output(h: Int, w: Int, window: Window) -> Result(#(Int, Int), TensorError) {
   let room_w = w + 2 * window.pad_width - window.width
   case room_h >= 0 && room_w >= 0 {
     True ->
-      Ok(#(
-        room_h / window.stride_height + 1,
-        room_w / window.stride_width + 1,
-      ))
+      Ok(#(room_h / window.stride_height + 1, room_w / window.stride_width + 1))
     False ->
       Error(ShapeMismatch(expected: [window.height, window.width], got: [h, w]))
   }

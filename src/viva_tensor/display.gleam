@@ -45,8 +45,7 @@ fn body(tensor: Tensor) -> String {
         False -> tensor
       }
       let words = words(tensor.numbers(shown), tensor.dtype(tensor))
-      let #(text, _) =
-        print(shape, tensor.shape(shown), words, " ", line_width)
+      let #(text, _) = print(shape, tensor.shape(shown), words, " ", line_width)
       text
     }
   }
@@ -87,10 +86,10 @@ fn print(
     }
     [length, ..shape], [count, ..shown] -> {
       let #(parts, words) = {
-        use #(parts, words), _ <- otp.fold(
-          shape.range(count),
-          from: #([], words),
-        )
+        use #(parts, words), _ <- otp.fold(shape.range(count), from: #(
+          [],
+          words,
+        ))
         let #(part, words) =
           print(shape, shown, words, indent <> " ", width - 1)
         #([part, ..parts], words)
@@ -181,7 +180,9 @@ fn words(numbers: List(Number), dtype: Dtype) -> List(String) {
   }
   let words = otp.map(numbers, word(_, dtype, scientific))
   let longest = fn(measure) {
-    otp.fold(words, from: 0, with: fn(most, word) { larger(most, measure(word)) })
+    otp.fold(words, from: 0, with: fn(most, word) {
+      larger(most, measure(word))
+    })
   }
   let after =
     longest(fn(word) {

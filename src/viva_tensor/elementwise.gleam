@@ -32,7 +32,9 @@ pub fn binary_broadcast(
 
 fn apply(op: Binary, a: Tensor, b: Tensor) -> Tensor {
   let dtype = tensor.common_dtype(a, b)
-  let elements = fn(operand) { tensor.elements(tensor.cast(operand, to: dtype)) }
+  let elements = fn(operand) {
+    tensor.elements(tensor.cast(operand, to: dtype))
+  }
   kernel.binary(op, dtype, elements(a), elements(b))
   |> tensor.new(tensor.shape(a), dtype, _)
 }

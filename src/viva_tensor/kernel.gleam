@@ -180,11 +180,9 @@ pub fn contiguous(
 
 /// The index of the first NaN or infinity, -1 without one.
 pub fn first_non_finite(dtype: Dtype, data: BitArray) -> Int {
-  use <- choose(
-    byte_size(data) / width(dtype),
-    enough_elements,
-    fn() { nif_first_non_finite(dtype, data) },
-  )
+  use <- choose(byte_size(data) / width(dtype), enough_elements, fn() {
+    nif_first_non_finite(dtype, data)
+  })
   beam_first_non_finite(dtype, data)
 }
 
@@ -196,12 +194,7 @@ pub fn cast(from: Dtype, to: Dtype, data: BitArray) -> BitArray {
 }
 
 /// As many elements of one type on both sides.
-pub fn binary(
-  op: Binary,
-  dtype: Dtype,
-  a: BitArray,
-  b: BitArray,
-) -> BitArray {
+pub fn binary(op: Binary, dtype: Dtype, a: BitArray, b: BitArray) -> BitArray {
   use <- choose(byte_size(a) / width(dtype), enough_elements, fn() {
     nif_binary(op, dtype, a, b)
   })
@@ -217,11 +210,7 @@ pub fn unary(op: Unary, dtype: Dtype, a: BitArray) -> BitArray {
 
 /// Never by the library: the function is the caller's.
 @external(erlang, "viva_tensor_beam", "map")
-pub fn map(
-  function: fn(Float) -> Float,
-  dtype: Dtype,
-  a: BitArray,
-) -> BitArray
+pub fn map(function: fn(Float) -> Float, dtype: Dtype, a: BitArray) -> BitArray
 
 /// Rows of `length` elements of type `from`, at least one; results of type
 /// `to`. The BEAM sums from left to right; the library in eight partial sums,
@@ -332,12 +321,7 @@ fn beam_first_non_finite(dtype: Dtype, data: BitArray) -> Int
 fn beam_cast(from: Dtype, to: Dtype, data: BitArray) -> BitArray
 
 @external(erlang, "viva_tensor_beam", "binary")
-fn beam_binary(
-  op: Binary,
-  dtype: Dtype,
-  a: BitArray,
-  b: BitArray,
-) -> BitArray
+fn beam_binary(op: Binary, dtype: Dtype, a: BitArray, b: BitArray) -> BitArray
 
 @external(erlang, "viva_tensor_beam", "unary")
 fn beam_unary(op: Unary, dtype: Dtype, a: BitArray) -> BitArray
@@ -392,11 +376,7 @@ fn nif_contiguous(
 fn nif_first_non_finite(dtype: Dtype, data: BitArray) -> Result(Int, Error)
 
 @external(erlang, "viva_tensor_nif", "tensor_cast")
-fn nif_cast(
-  from: Dtype,
-  to: Dtype,
-  data: BitArray,
-) -> Result(BitArray, Error)
+fn nif_cast(from: Dtype, to: Dtype, data: BitArray) -> Result(BitArray, Error)
 
 @external(erlang, "viva_tensor_nif", "tensor_binary")
 fn nif_binary(
@@ -407,11 +387,7 @@ fn nif_binary(
 ) -> Result(BitArray, Error)
 
 @external(erlang, "viva_tensor_nif", "tensor_unary")
-fn nif_unary(
-  op: Unary,
-  dtype: Dtype,
-  a: BitArray,
-) -> Result(BitArray, Error)
+fn nif_unary(op: Unary, dtype: Dtype, a: BitArray) -> Result(BitArray, Error)
 
 @external(erlang, "viva_tensor_nif", "tensor_rows")
 fn nif_rows(

@@ -21,9 +21,10 @@ pub fn dot(a: Tensor, b: Tensor) -> Result(Float, TensorError) {
   }
   let k = tensor.size(a)
   let product =
-    kernel.matmul(
-      kernel.Float64, 1, k, 1, elements(a), #(k, 1), elements(b), #(1, 1),
-    )
+    kernel.matmul(kernel.Float64, 1, k, 1, elements(a), #(k, 1), elements(b), #(
+      1,
+      1,
+    ))
   case kernel.unpack(kernel.Float64, product) {
     [number] ->
       case kernel.is_finite(number) {
@@ -50,7 +51,10 @@ pub fn matmul(a: Tensor, b: Tensor) -> Result(Tensor, TensorError) {
 }
 
 /// [M, K] x [K] -> [M]
-pub fn matmul_vec(matrix: Tensor, vector: Tensor) -> Result(Tensor, TensorError) {
+pub fn matmul_vec(
+  matrix: Tensor,
+  vector: Tensor,
+) -> Result(Tensor, TensorError) {
   use _ <- otp.try(tensor.check_rank(matrix, 2, "matmul_vec"))
   use _ <- otp.try(tensor.check_rank(vector, 1, "matmul_vec"))
   use column <- otp.try(tensor.unsqueeze(vector, 1))
@@ -74,8 +78,7 @@ pub fn batch_matmul(a: Tensor, b: Tensor) -> Result(Tensor, TensorError) {
   use batch <- otp.try(shape.broadcast(a_batch, b_batch))
   use shape <- otp.try(shape.check(otp.append(batch, [m, n])))
   case k == b_k {
-    False ->
-      Error(ShapeMismatch(expected: [k, n], got: [b_k, n]))
+    False -> Error(ShapeMismatch(expected: [k, n], got: [b_k, n]))
     True -> {
       let dtype = tensor.common_dtype(a, b)
       use a <- otp.try(tensor.broadcast(a, to: otp.append(batch, [m, k])))

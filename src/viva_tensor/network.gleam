@@ -7,9 +7,7 @@ import viva_tensor/otp
 import viva_tensor/reduction
 import viva_tensor/shape
 import viva_tensor/tensor.{type Tensor}
-import viva_tensor/tensor_error.{
-  type TensorError, DimensionError, ShapeMismatch,
-}
+import viva_tensor/tensor_error.{type TensorError, DimensionError, ShapeMismatch}
 
 /// Along the last axis: mean 0 and variance 1, then times `weight`, plus
 /// `bias`, both of the last axis' length (Ba, Kiros, Hinton 2016).
@@ -64,16 +62,14 @@ pub fn linear(
 }
 
 /// The rows of [V, D] with these ids: [ids, D].
-pub fn embedding(
-  table: Tensor,
-  ids: List(Int),
-) -> Result(Tensor, TensorError) {
+pub fn embedding(table: Tensor, ids: List(Int)) -> Result(Tensor, TensorError) {
   use _ <- otp.try(tensor.check_rank(table, 2, "embedding"))
   let vocabulary = shape.length(tensor.shape(table), 0)
   let bad = otp.filter(ids, fn(id) { id < 0 || id >= vocabulary })
   case bad {
     [] -> tensor.gather(table, 0, ids)
-    [index, ..] -> Error(tensor_error.IndexOutOfBounds(index:, size: vocabulary))
+    [index, ..] ->
+      Error(tensor_error.IndexOutOfBounds(index:, size: vocabulary))
   }
 }
 
@@ -88,8 +84,7 @@ pub fn attention(
 ) -> Result(Tensor, TensorError) {
   use turned <- otp.try(turn(key))
   use scores <- otp.try(linear_algebra.batch_matmul(query, turned))
-  let width =
-    shape.length(tensor.shape(query), tensor.rank(query) - 1)
+  let width = shape.length(tensor.shape(query), tensor.rank(query) - 1)
   let factor = case width {
     0 -> 1.0
     _ -> 1.0 /. otp.square_root(otp.int_to_float(width))

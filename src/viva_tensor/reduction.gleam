@@ -123,8 +123,7 @@ pub fn along(
   }
   case length, shape.size(left), op {
     _, 0, _ -> Ok(tensor.new(left, to, <<>>))
-    0, _, kernel.Sum ->
-      Ok(tensor.cast(tensor.fill(left, 0.0), to: to))
+    0, _, kernel.Sum -> Ok(tensor.cast(tensor.fill(left, 0.0), to: to))
     0, _, _ -> Error(EmptyTensor(name))
     _, _, _ -> {
       let #(operand, _) = tensor.with_last(operand, axis)

@@ -94,12 +94,16 @@ fn dtype_name(dtype: Dtype) -> String {
 
 /// In the order of the header.
 pub fn load(path: String) -> Result(List(#(String, Tensor)), TensorError) {
-  let wrong = fn(expected, found) { MalformedTensorFile(path:, expected:, found:) }
+  let wrong = fn(expected, found) {
+    MalformedTensorFile(path:, expected:, found:)
+  }
   use file <- otp.try(
     read_file(path)
     |> otp.map_error(fn(reason) { TensorFile(path:, reason:) }),
   )
-  use #(header, data) <- otp.try(split(file) |> otp.map_error(as_error(wrong, _)))
+  use #(header, data) <- otp.try(
+    split(file) |> otp.map_error(as_error(wrong, _)),
+  )
   let fields = {
     use #(name, _) <- otp.filter(header)
     name != "__metadata__"
@@ -193,9 +197,7 @@ fn read_tensor(
         |> otp.map_error(fn(_) { wrong("a shape of lengths") }),
       )
       use place <- otp.try(case integers(fields, "data_offsets") {
-        Ok([start, end])
-          if 0 <= start && start <= end
-        -> Ok(#(start, end))
+        Ok([start, end]) if 0 <= start && start <= end -> Ok(#(start, end))
         _ -> Error(wrong("data_offsets of a start and an end"))
       })
       let #(start, end) = place

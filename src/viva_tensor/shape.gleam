@@ -100,10 +100,7 @@ pub fn replace(list: List(a), index: Int, value: a) -> List(a) {
 
 /// The shape that both stretch to: aligned at the last axis, lengths of 1
 /// stretch (NumPy's rule).
-pub fn broadcast(
-  a: List(Int),
-  b: List(Int),
-) -> Result(List(Int), TensorError) {
+pub fn broadcast(a: List(Int), b: List(Int)) -> Result(List(Int), TensorError) {
   case broadcast_reversed(otp.reverse(a), otp.reverse(b), []) {
     Ok(shape) -> check(shape)
     Error(Nil) -> Error(BroadcastError(a, b))

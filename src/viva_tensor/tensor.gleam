@@ -51,10 +51,7 @@ pub fn fill(shape: List(Int), value: Float) -> Tensor {
   new(shape, kernel.Float64, kernel.repeat(one, shape.size(shape)))
 }
 
-pub fn try_fill(
-  shape: List(Int),
-  value: Float,
-) -> Result(Tensor, TensorError) {
+pub fn try_fill(shape: List(Int), value: Float) -> Result(Tensor, TensorError) {
   use shape <- otp.map_ok(shape.check(shape))
   fill(shape, value)
 }
@@ -84,8 +81,7 @@ pub fn from_rows(rows: List(List(Float))) -> Result(Tensor, TensorError) {
   let other = otp.filter(rows, fn(row) { otp.length(row) != width })
   case other {
     [] -> Ok(from_floats([otp.length(rows), width], otp.flatten(rows)))
-    [row, ..] ->
-      Error(ShapeMismatch(expected: [width], got: [otp.length(row)]))
+    [row, ..] -> Error(ShapeMismatch(expected: [width], got: [otp.length(row)]))
   }
 }
 
@@ -338,10 +334,7 @@ pub fn unsqueeze(tensor: Tensor, axis: Int) -> Result(Tensor, TensorError) {
 }
 
 /// The axes in another order.
-pub fn permute(
-  tensor: Tensor,
-  axes: List(Int),
-) -> Result(Tensor, TensorError) {
+pub fn permute(tensor: Tensor, axes: List(Int)) -> Result(Tensor, TensorError) {
   use axes <- otp.try(
     otp.try_map(axes, fn(axis) { shape.axis(tensor.shape, axis) }),
   )
@@ -460,8 +453,7 @@ pub fn gather(
   use indices <- otp.try(otp.try_map(indices, from_front(_, length)))
   let shape = shape.replace(tensor.shape, axis, otp.length(indices))
   use shape <- otp.map_ok(shape.check(shape))
-  let run =
-    shape.size(otp.drop(shape, axis + 1)) * kernel.width(tensor.dtype)
+  let run = shape.size(otp.drop(shape, axis + 1)) * kernel.width(tensor.dtype)
   let outer = shape.size(otp.take(shape, axis))
   let data = elements(tensor)
   let parts = {
@@ -473,10 +465,7 @@ pub fn gather(
 }
 
 /// One after the other along an axis; the other axes are alike.
-pub fn concat(
-  tensors: List(Tensor),
-  axis: Int,
-) -> Result(Tensor, TensorError) {
+pub fn concat(tensors: List(Tensor), axis: Int) -> Result(Tensor, TensorError) {
   case tensors {
     [] -> Error(EmptyTensor("concat"))
     [first, ..rest] -> {
@@ -503,7 +492,8 @@ fn join(
     use dtype, tensor <- otp.fold(tensors, from: first.dtype)
     kernel.common(dtype, tensor.dtype)
   }
-  let lengths = otp.map(tensors, fn(tensor) { shape.length(tensor.shape, axis) })
+  let lengths =
+    otp.map(tensors, fn(tensor) { shape.length(tensor.shape, axis) })
   let length = otp.fold(lengths, from: 0, with: fn(sum, one) { sum + one })
   use shape <- otp.map_ok(shape.check(shape.replace(first.shape, axis, length)))
   let outer = shape.size(otp.take(shape, axis))

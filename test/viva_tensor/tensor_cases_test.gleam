@@ -103,12 +103,15 @@ fn run(case_: Case) -> Result(t.Tensor, t.TensorError) {
     "div_broadcast", [a, b], _ -> t.div_broadcast(a, b)
     "scale", [a], [s] -> Ok(t.scale(a, otp.int_to_float(s) /. 4.0))
     "clamp", [a], [low, high] ->
-      t.try_clamp(a, otp.int_to_float(low) /. 4.0, otp.int_to_float(high) /. 4.0)
+      t.try_clamp(
+        a,
+        otp.int_to_float(low) /. 4.0,
+        otp.int_to_float(high) /. 4.0,
+      )
     "negate", [a], _ -> Ok(t.negate(a))
     "absolute", [a], _ -> Ok(t.absolute(a))
     "exp", [a], _ -> Ok(t.exp(a))
-    "log", [a], _ ->
-      Ok(t.log(t.map(t.absolute(a), fn(x) { x +. 0.5 })))
+    "log", [a], _ -> Ok(t.log(t.map(t.absolute(a), fn(x) { x +. 0.5 })))
     "sqrt", [a], _ -> Ok(t.sqrt(t.absolute(a)))
     "tanh", [a], _ -> Ok(t.tanh(a))
     "sigmoid", [a], _ -> Ok(t.sigmoid(a))

@@ -94,7 +94,8 @@ pub fn try_random_uniform_test() {
 pub fn random_uniform_seeded_test() {
   // t.random_uniform_seeded([2], 42) == t.random_uniform_seeded([2], 42)
   // // -> True
-  let value = t.random_uniform_seeded([2], 42) == t.random_uniform_seeded([2], 42)
+  let value =
+    t.random_uniform_seeded([2], 42) == t.random_uniform_seeded([2], 42)
   assert value == True
 }
 
