@@ -59,6 +59,10 @@ test-no-nif: build ## run the Gleam tests without the NIF (EUnit)
 test-elixir: build ## run the Elixir tests (ExUnit)
 	@if [ -f mix.exs ]; then mix test; else echo 'There is no mix.exs, so there are no Elixir tests.'; fi
 
+.PHONY: kernels
+kernels: setup ## compile the CUDA kernels for every GPU (needs the PyPI package nvidia-cuda-nvrtc-cu12)
+	@$(CARGO) run --release --locked -p viva_tensor_engine --example compile_kernels
+
 .PHONY: bench
 bench: build ## measure speed; MODELS="a.gguf folder …" picks checkpoints, LLAMA_BENCH=… measures llama.cpp beside
 	@models='$(MODELS)'; [ -n "$$models" ] || models=$$(python3 tools/fetch_model.py); \
