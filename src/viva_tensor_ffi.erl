@@ -26,9 +26,24 @@ split_once(Text, Separator) ->
 graphemes(Text) ->
     [unicode:characters_to_binary([Grapheme]) || Grapheme <- string:to_graphemes(Text)].
 
-%% The command line's arguments as UTF-8, under any locale.
-arguments() ->
-    [from_outside(Argument) || Argument <- init:get_plain_arguments()].
+%% The command line's arguments as UTF-8, under any locale; the place of the first one that is not UTF-8.
+arguments() -> arguments(init:get_plain_arguments(), 1, []).
+
+arguments([], _, Read) -> {ok, lists:reverse(Read)};
+arguments([Argument | Rest], Place, Read) ->
+    case argument(Argument) of
+        Text when is_binary(Text) -> arguments(Rest, Place + 1, [Text | Read]);
+        _ -> {error, Place}
+    end.
+
+%% What does not decode under the VM's locale comes as the tuple that says so, and with a Latin-1 locale each byte as
+%% a character of its own.
+argument(Characters) when is_list(Characters) ->
+    case file:native_name_encoding() of
+        latin1 -> unicode:characters_to_binary(list_to_binary(Characters));
+        utf8 -> unicode:characters_to_binary(Characters)
+    end;
+argument(Undecoded) -> Undecoded.
 
 %% With a Latin-1 locale (LANG=C) each byte from outside arrives as a character of its own.
 from_outside(Characters) ->

@@ -19,7 +19,14 @@ import viva_tensor/otp
 pub fn main() -> Nil {
   otp.set_up_terminal()
   // To return would be slower by a second: the VM would stop piece by piece.
-  otp.halt(run(otp.arguments()))
+  otp.halt(case otp.arguments() {
+    Ok(words) -> run(words)
+    Error(place) -> {
+      let place = otp.int_to_string(place)
+      otp.write_error("error: argument " <> place <> " is not UTF-8 text\n")
+      2
+    }
+  })
 }
 
 /// Runs a command and returns the exit status.

@@ -241,9 +241,10 @@ pub fn monotonic_seconds() -> Float
 @external(erlang, "viva_tensor_ffi", "read_file")
 pub fn read_file(path: String) -> Result(String, String)
 
-/// The command line's arguments, UTF-8 under any locale.
+/// The command line's arguments, UTF-8 under any locale; or the place, from 1,
+/// of the first one that is not UTF-8.
 @external(erlang, "viva_tensor_ffi", "arguments")
-pub fn arguments() -> List(String)
+pub fn arguments() -> Result(List(String), Int)
 
 /// Makes standard input, output and error speak UTF-8.
 @external(erlang, "viva_tensor_ffi", "set_up_terminal")

@@ -90,3 +90,11 @@ pub fn status_test() {
   assert #(words, output.status, output.output) == #(words, 2, "")
   let assert "error: " <> _ = output.errors
 }
+
+pub fn not_utf8_test() {
+  use locale <- support.each(["C", "C.UTF-8"])
+  let words = ["tokenize", "model", support.not_utf8()]
+  let output = support.command_line_with(words, input: "", locale:)
+  assert #(locale, output)
+    == #(locale, support.Output(2, "", "error: argument 3 is not UTF-8 text\n"))
+}

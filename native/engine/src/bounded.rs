@@ -8,12 +8,16 @@ use std::{
     any::Any,
     cell::Cell,
     panic::{AssertUnwindSafe, catch_unwind},
+    sync::mpsc::{self, RecvTimeoutError},
     thread,
+    time::Duration,
 };
 
 use crate::error::{Error, Result};
 
 const STACK_BYTES: usize = 32 << 20;
+/// How often a waiting caller asks whether it is still wanted.
+const POLL: Duration = Duration::from_millis(5);
 
 thread_local! {
     static ON_LARGE_STACK: Cell<bool> = const { Cell::new(false) };
@@ -56,6 +60,32 @@ pub fn spawn_on_large_stack<T: Send + 'static>(
         .map_err(|error| Error::Internal { reason: format!("no thread for parsing: {error}") })
 }
 
+/// Runs `work` on such a thread and waits for as long as `alive` says. A caller that has died is told `Cancelled` at
+/// once; the thread ends its work beside.
+pub fn while_alive<T: Send + 'static>(
+    alive: &dyn Fn() -> bool,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let (sender, receiver) = mpsc::channel();
+    let worker = spawn_on_large_stack(move || {
+        // A receiver that has gone away is a caller that died.
+        let _ = sender.send(work());
+        Ok(())
+    })?;
+    loop {
+        match receiver.recv_timeout(POLL) {
+            Ok(result) => return result,
+            Err(RecvTimeoutError::Timeout) if alive() => {}
+            Err(RecvTimeoutError::Timeout) => return Err(Error::Cancelled),
+            // It panicked before it could answer.
+            Err(RecvTimeoutError::Disconnected) => {
+                worker.join().unwrap_or_else(|payload| Err(panicked(payload)))?;
+                return Err(Error::Internal { reason: "work ended without a result".into() });
+            }
+        }
+    }
+}
+
 fn caught<T>(work: impl FnOnce() -> T) -> Result<T> {
     // Whatever `work` borrowed mutably is dropped or abandoned by the caller along with the error.
     catch_unwind(AssertUnwindSafe(work)).map_err(panicked)
@@ -94,5 +124,17 @@ mod tests {
         let (outer, inner) =
             on_large_stack(|| (thread::current().id(), on_large_stack(|| thread::current().id()))).unwrap();
         assert_eq!(Ok(outer), inner);
+    }
+
+    #[test]
+    fn a_caller_that_died_waits_no_longer() {
+        let (sender, receiver) = mpsc::channel::<()>();
+        // It would wait for ever: the sender lives until the end of this test.
+        let result = while_alive(&|| false, move || Ok(receiver.recv().is_ok()));
+        assert_eq!(result, Err(Error::Cancelled));
+        drop(sender);
+        assert_eq!(while_alive(&|| true, || Ok(6 * 7)), Ok(42));
+        let panicked: Result<()> = while_alive(&|| true, || panic!("as meant"));
+        assert_eq!(panicked, Err(Error::Internal { reason: "as meant".into() }));
     }
 }

@@ -65,7 +65,7 @@ impl std::fmt::Debug for Buffer {
     }
 }
 
-/// Bytes that may still be taken: what the system has available, or less where a cgroup says so.
+/// Bytes that may still be taken: what the system has available, or less where a cgroup or `ulimit -v` says so.
 pub fn free_bytes() -> u64 {
     let system = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
         let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
@@ -80,6 +80,17 @@ pub fn free_bytes() -> u64 {
         let used = number("/sys/fs/cgroup/memory.current").unwrap_or(0);
         most.saturating_sub(used.saturating_sub(cache.unwrap_or(0)))
     });
-    // Where neither can be read, the allocator is the judge.
-    [system, group].into_iter().flatten().min().unwrap_or(u64::MAX)
+    // Where none can be read, the allocator is the judge.
+    [system, group, address_space()].into_iter().flatten().min().unwrap_or(u64::MAX)
+}
+
+/// What is left of the address space, where that is limited.
+fn address_space() -> Option<u64> {
+    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max address space"))?;
+    let most = line.split_whitespace().next()?.parse::<u64>().ok()?;
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmSize:"))?;
+    let used = line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)?;
+    Some(most.saturating_sub(used))
 }

@@ -53,7 +53,7 @@ pub struct ModelInfo {
 }
 
 impl Model {
-    pub(crate) fn template(&self) -> Result<&ChatTemplate> {
+    fn template(&self) -> Result<&ChatTemplate> {
         self.template.as_ref().ok_or_else(|| Error::NotFound {
             path: "chat template".into(),
             expected: "a chat_template in the checkpoint; this is a base model: use generate, not chat".into(),
@@ -62,7 +62,16 @@ impl Model {
 
     /// The conversation as the checkpoint's chat template writes it.
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
-        self.template()?.render(messages, add_generation_prompt)
+        self.template_for(messages)?.render(messages, add_generation_prompt)
+    }
+
+    /// The template, where there is something to write; transformers refuses an empty conversation, too.
+    pub(crate) fn template_for(&self, messages: &[Message]) -> Result<&ChatTemplate> {
+        if messages.is_empty() {
+            let (option, expected, found) = ("messages".into(), "at least one message".into(), "none".into());
+            return Err(Error::InvalidOption { option, expected, found });
+        }
+        self.template()
     }
 }
 

@@ -11,6 +11,7 @@ use std::{
 
 use crate::{
     backend::{Cache, Slot},
+    bounded::while_alive,
     chat::Message,
     error::{Error, Result},
     loaded::Model,
@@ -138,6 +139,23 @@ impl Request {
     }
 }
 
+impl Prompt {
+    /// Its ids. One that is too long by far is refused before it is encoded.
+    fn encode(&self, model: &Model) -> Result<Vec<u32>> {
+        let (tokenizer, limit_tokens) = (&model.tokenizer, model.info.context);
+        match self {
+            Prompt::Text(text) => {
+                tokenizer.check_fits(text, limit_tokens)?;
+                tokenizer.encode(text, true)
+            }
+            Prompt::Chat(messages) => {
+                model.template_for(messages)?.encode_within(limit_tokens, tokenizer, messages, true)
+            }
+            Prompt::Tokens(ids) => Ok(ids.clone()),
+        }
+    }
+}
+
 impl Session {
     pub fn open(model: Arc<Model>) -> Session {
         let (cache, logits) = (model.backend.new_cache(), vec![0.0; model.info.vocab]);
@@ -148,11 +166,18 @@ impl Session {
     ///
     /// Errors: `InvalidOption`, `EmptyPrompt`, `ContextOverflow`, `Template`.
     pub fn submit(&mut self, prompt: &Prompt, request: Request) -> Result<Submitted> {
+        self.submit_while(&|| true, prompt, request)
+    }
+
+    /// The same for a caller that may die: `Cancelled` once `alive` says so, also while a long prompt is encoded.
+    pub fn submit_while(&mut self, alive: &dyn Fn() -> bool, prompt: &Prompt, request: Request) -> Result<Submitted> {
         request.check()?;
         let prompt_ids = match prompt {
-            Prompt::Text(text) => self.model.tokenizer.encode(text, true)?,
-            Prompt::Chat(messages) => self.model.template()?.encode(&self.model.tokenizer, messages, true)?,
             Prompt::Tokens(ids) => ids.clone(),
+            prompt => {
+                let (model, prompt) = (Arc::clone(&self.model), prompt.clone());
+                while_alive(alive, move || prompt.encode(&model))?
+            }
         };
         let (Some(_), vocab) = (prompt_ids.first(), self.model.backend.embedding_rows()) else {
             return Err(Error::EmptyPrompt);

@@ -204,6 +204,12 @@ fn what_cannot_be_run_is_refused() {
     let text = |text: &str| Prompt::Text(text.into());
     let limit = Error::ContextOverflow { wanted_tokens: 301, limit_tokens: 256 };
     assert_eq!(submit(&mut session, Prompt::Tokens(vec![5; 300]), greedy(5)), limit);
+    // More text than is ever encoded, but its length alone says that it does not fit.
+    let long = submit(&mut session, text(&"a".repeat((16 << 20) + 1)), greedy(5));
+    assert!(matches!(long, Error::ContextOverflow { limit_tokens: 256, .. }), "{long}");
+    for empty in [submit(&mut session, Prompt::Chat(vec![]), greedy(5)), model.render(&[], true).unwrap_err()] {
+        assert_eq!(empty.to_string(), "messages: expected at least one message, found none");
+    }
     assert_eq!(submit(&mut session, Prompt::Tokens(vec![]), greedy(5)), Error::EmptyPrompt);
     let beyond = submit(&mut session, Prompt::Tokens(vec![5, 512]), greedy(5));
     assert!(matches!(beyond, Error::InvalidOption { .. }), "{beyond:?}");

@@ -222,6 +222,9 @@ fn configs_are_read_as_auto_tokenizer_reads_them() {
     for case in golden {
         let mut file = json(text(case, "source"), "tokenizer.json");
         file["added_tokens"].as_array_mut().unwrap().extend(case["added_tokens"].as_array().unwrap().iter().cloned());
+        if case["drops_bytes"] == true {
+            file["model"]["vocab"].as_object_mut().unwrap().retain(|token, _| !token.starts_with("<0x"));
+        }
         let files = HuggingFace {
             config: serde_json::json!({"model_type": case["model_type"]}),
             tokenizer: Some(file.to_string().into_bytes()),

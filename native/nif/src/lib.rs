@@ -14,6 +14,7 @@ use std::{
 use rustler::{Encoder, Env, ResourceArc, Term};
 use viva_tensor_engine::{
     backend::cpu,
+    bounded::while_alive,
     error::{Error, Result},
     loader::{LoadProgress, Loader},
     session::{self, Progress, Session},
@@ -90,7 +91,8 @@ fn model_info<'a>(env: Env<'a>, model: Term<'a>) -> Term<'a> {
 fn tokenize<'a>(env: Env<'a>, model: Term<'a>, text: Term<'a>, add_special: Term<'a>) -> Term<'a> {
     reply(env, || {
         let (model, text) = (terms::model(model)?, terms::text(text, "text")?);
-        let ids = model.model()?.tokenizer.encode(&text, terms::boolean(add_special, "add_special")?)?;
+        let (model, add_special) = (model.model()?.clone(), terms::boolean(add_special, "add_special")?);
+        let ids = while_alive(&alive(env), move || model.tokenizer.encode(&text, add_special))?;
         Ok(ids.encode(env))
     })
 }
@@ -127,7 +129,7 @@ fn submit<'a>(env: Env<'a>, session: Term<'a>, prompt: Term<'a>, request: Term<'
         let (prompt, request) = (terms::prompt(prompt)?, terms::request(request)?);
         let session = terms::session(session)?;
         let mut slot = session.lock()?;
-        let submitted = slot.start(env)?.submit(&prompt, request);
+        let submitted = slot.start(env)?.submit_while(&alive(env), &prompt, request);
         if submitted.is_err() {
             slot.release();
         }

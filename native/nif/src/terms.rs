@@ -80,7 +80,7 @@ fn float(term: Term, option: &str) -> Result<f32> {
 }
 
 fn count(term: Term, option: &str) -> Result<usize> {
-    term.decode().map_err(|_| invalid(option, "an integer of at least 0", term))
+    term.decode().map_err(|_| invalid(option, &format!("an integer from 0 to {}", usize::MAX), term))
 }
 
 fn id(term: Term, option: &str) -> Result<u32> {
@@ -123,7 +123,8 @@ fn optional<'a, T>(term: Term<'a>, option: &str, decode: impl Fn(Term<'a>, &str)
 }
 
 pub fn threads(term: Term) -> Result<Option<usize>> {
-    optional(term, "threads", count)
+    let expected = "an integer from 1 to 256";
+    optional(term, "threads", |term, option| term.decode().map_err(|_| invalid(option, expected, term)))
 }
 
 /// `{load_options, Device, Context, Threads}`
@@ -189,7 +190,7 @@ fn top_k(term: Term) -> Result<Option<usize>> {
         return Ok(None);
     }
     let [k] = record(term, atoms::top_k(), "top_k")?;
-    k.decode().map(Some).map_err(|_| invalid("top_k", "an integer of at least 1, or no limit", k))
+    k.decode().map(Some).map_err(|_| invalid("top_k", &format!("an integer from 1 to {}, or no limit", usize::MAX), k))
 }
 
 pub fn loader(term: Term) -> Result<ResourceArc<LoaderResource>> {

@@ -95,7 +95,19 @@ impl ChatTemplate {
     /// The prompt's ids. Only what the template wrote can be a control token: the text of one in a message stays
     /// text, and takes no part in one. No BOS is added to what the template says.
     pub fn encode(&self, tokenizer: &Tokenizer, messages: &[Message], add_generation_prompt: bool) -> Result<Vec<u32>> {
+        self.encode_within(usize::MAX, tokenizer, messages, add_generation_prompt)
+    }
+
+    /// The same, but a text that cannot fit into so many tokens is refused before work is spent on it.
+    pub fn encode_within(
+        &self,
+        limit_tokens: usize,
+        tokenizer: &Tokenizer,
+        messages: &[Message],
+        add_generation_prompt: bool,
+    ) -> Result<Vec<u32>> {
         let Rendered { text, content } = self.rendered(messages, add_generation_prompt)?;
+        tokenizer.check_fits(&text, limit_tokens)?;
         tokenizer.encode_provenance(&text, &content)
     }
 

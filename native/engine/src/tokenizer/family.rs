@@ -19,8 +19,8 @@ use super::pre_tokenizer::{GPT2, QWEN2};
 pub(super) enum Family {
     Llama { prefix: bool, legacy: bool },
     Gemma,
-    Qwen2,
-    Gpt2,
+    Qwen2 { prefix: bool },
+    Gpt2 { prefix: bool },
 }
 
 /// What takes the place of the file's own parts.
@@ -30,6 +30,8 @@ pub(super) struct Shape {
     pub decoder: DecoderWrapper,
     /// Unknown characters fall back to byte tokens.
     pub sentence_piece: bool,
+    /// Characters without a token become the unknown one; otherwise nothing is left of them.
+    pub keeps_unknown: bool,
 }
 
 impl Family {
@@ -53,14 +55,15 @@ impl Family {
             (None, registered) => registered?,
         };
         let flag = |key: &str| config.and_then(|config| config.get(key)).and_then(Value::as_bool);
+        let prefix = flag("add_prefix_space").unwrap_or(false);
         match chosen {
             "LlamaTokenizer" if !byte_level => Some(Family::Llama {
                 prefix: flag("add_prefix_space").unwrap_or(true),
                 legacy: flag("legacy").unwrap_or(false),
             }),
             "GemmaTokenizer" if !byte_level => Some(Family::Gemma),
-            "Qwen2Tokenizer" if byte_level => Some(Family::Qwen2),
-            "GPT2Tokenizer" | "CodeGenTokenizer" if byte_level => Some(Family::Gpt2),
+            "Qwen2Tokenizer" if byte_level => Some(Family::Qwen2 { prefix }),
+            "GPT2Tokenizer" | "CodeGenTokenizer" if byte_level => Some(Family::Gpt2 { prefix }),
             _ => None,
         }
     }
@@ -71,8 +74,12 @@ impl Family {
             Family::Llama { prefix: true, legacy: true } => Shape::llama("always"),
             Family::Llama { prefix: true, legacy: false } => Shape::llama("first"),
             Family::Gemma => Shape::gemma(),
-            Family::Qwen2 => Shape::byte_level(QWEN2, described(json!({"type": "NFC"}))),
-            Family::Gpt2 => Shape::byte_level(GPT2, None),
+            Family::Qwen2 { prefix } => {
+                Shape::byte_level(split(QWEN2, byte_level(prefix, false)), described(json!({"type": "NFC"})))
+            }
+            // The prefix space comes before the cut here, behind it above.
+            Family::Gpt2 { prefix: true } => Shape::byte_level(byte_level(true, true), None),
+            Family::Gpt2 { prefix: false } => Shape::byte_level(split(GPT2, byte_level(false, false)), None),
         })
     }
 
@@ -87,14 +94,24 @@ impl Family {
                 ("pad_token", "<pad>"),
                 ("mask_token", "<mask>"),
             ],
-            Family::Qwen2 => {
+            Family::Qwen2 { .. } => {
                 &[("eos_token", "<|endoftext|>"), ("unk_token", "<|endoftext|>"), ("pad_token", "<|endoftext|>")]
             }
-            Family::Gpt2 => {
+            Family::Gpt2 { .. } => {
                 &[("bos_token", "<|endoftext|>"), ("eos_token", "<|endoftext|>"), ("unk_token", "<|endoftext|>")]
             }
         }
     }
+}
+
+/// Bytes as characters; with `cuts`, after a cut into words of its own.
+fn byte_level(prefix: bool, cuts: bool) -> Value {
+    json!({"type": "ByteLevel", "add_prefix_space": prefix, "trim_offsets": true, "use_regex": cuts})
+}
+
+fn split(pattern: &str, then: Value) -> Value {
+    let split = json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false});
+    json!({"type": "Sequence", "pretokenizers": [split, then]})
 }
 
 /// A part from its description in the tokenizers library's own terms.
@@ -111,6 +128,7 @@ impl Shape {
             pre_tokenizer: described(metaspace),
             decoder: Self::decoder(scheme != "never"),
             sentence_piece: true,
+            keeps_unknown: false,
         }
     }
 
@@ -125,6 +143,7 @@ impl Shape {
             pre_tokenizer: None,
             decoder: Self::decoder(true),
             sentence_piece: true,
+            keeps_unknown: true,
         }
     }
 
@@ -136,19 +155,17 @@ impl Shape {
             pre_tokenizer: None,
             decoder: Self::decoder(false),
             sentence_piece: true,
+            keeps_unknown: true,
         }
     }
 
-    fn byte_level(pattern: &str, normalizer: Option<NormalizerWrapper>) -> Self {
-        let steps = json!({"type": "Sequence", "pretokenizers": [
-            {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false},
-            {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false}
-        ]});
+    fn byte_level(pre_tokenizer: Value, normalizer: Option<NormalizerWrapper>) -> Self {
         Shape {
             normalizer,
-            pre_tokenizer: described(steps),
+            pre_tokenizer: described(pre_tokenizer),
             decoder: ByteLevel::default().into(),
             sentence_piece: false,
+            keeps_unknown: false,
         }
     }
 
@@ -179,11 +196,11 @@ mod tests {
         assert_eq!(of("llama", None, false), None);
         assert_eq!(of("mistral", class("LlamaTokenizer"), false), None);
         assert_eq!(of("phi3", class("LlamaTokenizer"), false), None);
-        assert_eq!(of("qwen2", class("TokenizersBackend"), true), Some(Family::Qwen2));
+        assert_eq!(of("qwen2", class("TokenizersBackend"), true), Some(Family::Qwen2 { prefix: false }));
         assert_eq!(of("qwen3", class("TokenizersBackend"), true), None);
-        assert_eq!(of("qwen3", class("Qwen2Tokenizer"), true), Some(Family::Qwen2));
-        assert_eq!(of("qwen3", None, true), Some(Family::Qwen2));
-        assert_eq!(of("phi", class("CodeGenTokenizer"), true), Some(Family::Gpt2));
+        assert_eq!(of("qwen3", class("Qwen2Tokenizer"), true), Some(Family::Qwen2 { prefix: false }));
+        assert_eq!(of("qwen3", None, true), Some(Family::Qwen2 { prefix: false }));
+        assert_eq!(of("phi", class("CodeGenTokenizer"), true), Some(Family::Gpt2 { prefix: false }));
         assert_eq!(of("gemma3_text", class("GemmaTokenizerFast"), false), Some(Family::Gemma));
     }
 
@@ -194,7 +211,13 @@ mod tests {
         }
         assert!(Shape::prepending().normalizer.is_some());
         assert!(Shape::gemma().normalizer.is_some());
-        assert!(Family::Qwen2.shape().is_some_and(|shape| shape.normalizer.is_some() && shape.pre_tokenizer.is_some()));
-        assert!(Family::Gpt2.shape().is_some_and(|shape| shape.pre_tokenizer.is_some()));
+        assert!(
+            Family::Qwen2 { prefix: true }
+                .shape()
+                .is_some_and(|shape| shape.normalizer.is_some() && shape.pre_tokenizer.is_some())
+        );
+        for prefix in [true, false] {
+            assert!(Family::Gpt2 { prefix }.shape().is_some_and(|shape| shape.pre_tokenizer.is_some()));
+        }
     }
 }

@@ -88,6 +88,7 @@ pub(super) fn parts(model_type: &str, file: &[u8], config: Option<&Value>) -> Re
         model.ignore_merges = None;
         model.byte_fallback = Some(shape.sentence_piece);
         model.fuse_unk = Some(shape.sentence_piece);
+        model.unk_token = model.unk_token.filter(|_| shape.keeps_unknown);
     }
     let shaped = shape.is_some();
     let mut inner = tokenizers::Tokenizer::new(build_model(model)?);

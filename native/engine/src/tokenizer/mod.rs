@@ -12,6 +12,7 @@ mod huggingface;
 mod matcher;
 mod pre_tokenizer;
 mod provenance;
+mod reach;
 pub mod stream;
 
 use std::{
@@ -45,6 +46,8 @@ pub struct Tokenizer {
     eos_ids: Vec<u32>,
     plan: decoder::Plan,
     matcher: matcher::Matcher,
+    /// The most bytes of text that one token stands for, where there is a bound.
+    longest_bytes: Option<usize>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,7 +117,9 @@ impl Tokenizer {
         let ids: BTreeSet<u32> = eos.iter().map(|(id, _)| *id).chain(more_eos_ids).collect();
         let plan = decoder::Plan::new(inner.get_decoder(), clean_up);
         let matcher = guarded("added tokens", || matcher::Matcher::new(&inner))?;
-        Ok(Tokenizer { inner, around, named, bos, eos, eos_ids: ids.into_iter().collect(), plan, matcher })
+        let longest_bytes = guarded("tokens", || Ok(reach::longest_bytes(&inner)))?;
+        let eos_ids = ids.into_iter().collect();
+        Ok(Tokenizer { inner, around, named, bos, eos, eos_ids, plan, matcher, longest_bytes })
     }
 
     /// The ids of `text`. The text of an added token is that token, as in transformers; `add_special` puts the
@@ -128,6 +133,15 @@ impl Tokenizer {
             Some(Around { before, after }) if add_special => before.into_iter().chain(encoding).chain(after).collect(),
             _ => encoding,
         })
+    }
+
+    /// Errors: `ContextOverflow` for a text that takes more tokens than that for sure, seen from its length alone.
+    pub fn check_fits(&self, text: &str, limit_tokens: usize) -> Result<()> {
+        let least = self.longest_bytes.and_then(|longest| text.len().checked_div(longest)).unwrap_or(0);
+        if least > limit_tokens {
+            return Err(Error::ContextOverflow { wanted_tokens: least, limit_tokens });
+        }
+        Ok(())
     }
 
     /// The text of `ids`, as transformers' `decode`; ids that the tokenizer does not know are left out.
