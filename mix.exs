@@ -30,7 +30,8 @@ defmodule Mix.Tasks.Compile.VivaTensorNif do
   defp build(cargo) do
     Mix.shell().info("Building viva_tensor's native library (cargo, some minutes the first time)")
     target = System.get_env("CARGO_TARGET_DIR") || Path.expand("native/target")
-    arguments = ["build", "--release", "--locked", "-p", "viva_tensor_nif"]
+    # As the Makefile calls it, so that neither builds anew what the other has built.
+    arguments = ["build", "--release", "--locked"]
     options = [cd: "native", env: [{"CARGO_TARGET_DIR", target}], stderr_to_stdout: true]
 
     case System.cmd(cargo, arguments, [into: IO.stream()] ++ options) do

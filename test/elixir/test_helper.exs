@@ -71,7 +71,7 @@ defmodule VivaTensor.Fixtures do
   defp write_config(folder, config), do: File.write!(Path.join(folder, "config.json"), :json.encode(config))
 
   # A folder of the test's own, until the run ends.
-  defp folder do
+  def folder do
     folder = Path.join(System.tmp_dir!(), "viva_tensor_#{System.pid()}_#{System.unique_integer([:positive])}")
     File.mkdir_p!(folder)
     ExUnit.after_suite(fn _ -> File.rm_rf!(folder) end)

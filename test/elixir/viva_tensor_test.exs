@@ -81,11 +81,12 @@ defmodule VivaTensorTest do
       invalid.(VivaTensor.load_model([:a, "path"]))
     end
 
-    test "a prompt beyond the context says by how much" do
+    test "a prompt beyond the context is told by how much" do
       model = VivaTensor.load_model!(Fixtures.path("llama"), context: 16)
       prompt = List.duplicate(42, 17)
       assert {:error, %Error{reason: :context_overflow} = error} = VivaTensor.generate(model, prompt)
-      assert error.details == %{wanted_tokens: 17, limit_tokens: 16}
+      # The prompt, and room for one token.
+      assert error.details == %{wanted_tokens: 18, limit_tokens: 16}
     end
   end
 

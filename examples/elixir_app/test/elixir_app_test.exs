@@ -11,6 +11,7 @@ defmodule ElixirAppTest do
     assert result.token_ids == [152, 94, 179]
   end
 
+  @tag :capture_log
   test "a supervised model answers, also after a crash" do
     assert {:ok, supervisor} = ElixirApp.start(@model)
     answer = capture_io(fn -> ElixirApp.ask("Hi", max_new_tokens: 8) end)
