@@ -1,0 +1,20 @@
+defmodule VivaTensor.WithoutLibraryTest do
+  # The same modules in a VM of their own that finds no native library beside them.
+  use ExUnit.Case, async: true
+
+  @script """
+  {:error, %VivaTensor.Error{reason: :nif_not_loaded} = error} = VivaTensor.load_model("path")
+  {:error, {:shutdown, {:failed_to_start_child, VivaTensor.Server, ^error}}} =
+    Supervisor.start_link([{VivaTensor.Server, model: "path"}], strategy: :one_for_one)
+  IO.puts([inspect(VivaTensor.native_loaded?()), " ", Exception.message(error)])
+  """
+
+  test "every call says what is missing and what to do" do
+    ebin = Path.join(VivaTensor.Fixtures.folder(), "ebin")
+    File.cp_r!(Application.app_dir(:viva_tensor, "ebin"), ebin)
+    script = "Process.flag(:trap_exit, true); Logger.configure(level: :none)\n" <> @script
+    assert {output, 0} = System.cmd("elixir", ["-pa", ebin, "-e", script], stderr_to_stdout: true)
+    assert "false the native library is not loaded; install Rust and run `mix deps.compile" <> _ = output
+    assert output =~ "viva_tensor_nif"
+  end
+end
