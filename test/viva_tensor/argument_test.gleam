@@ -76,7 +76,7 @@ pub fn wrong_usage_test() {
     #(["generate", "m", "p", "--seed", "x"], "expected a whole number"),
     #(["generate", "m", "p", "--top-p", "x"], "expected a number, found x"),
     #(["generate", "m", "p", "--top-k", "x"], "a whole number or none"),
-    #(["generate", "m", "p", "--device", "gpu"], "auto, cpu or beam"),
+    #(["generate", "m", "p", "--device", "gpu"], "cuda:N or beam, found gpu"),
     #(["generate", "m", "p", "--json=1"], "--json takes no value"),
   ])
   let assert #(_, Wrong(text)) = #(words, argument.parse(words))
