@@ -252,10 +252,14 @@ impl<S: Simd> Sink<S> for Dot<S> {
 /// How far ahead of its use a tile is fetched.
 const PREFETCH_BYTES: usize = 2048;
 
-/// Tiles whose chains run side by side, so that one's latency hides behind the others; fewer where a block is long,
-/// or the code would outgrow the instruction cache.
-const fn side_by_side(format: Format) -> usize {
-    if format.block_len() == 256 { 2 } else { 4 }
+/// Tiles whose chains run side by side, so that one's latency hides behind the others: fewer where a block is long, or
+/// the code would outgrow the instruction cache; one where a tile is several chains as it is.
+const fn side_by_side<S: Simd>(format: Format) -> usize {
+    match (S::WIDE, format.block_len()) {
+        (false, _) => 1,
+        (true, 256) => 2,
+        (true, _) => 4,
+    }
 }
 
 unsafe fn dot(level: Level, matrix: &Matrix, tiles: Range<usize>, input: Rows, output: RowsMut) {
@@ -275,11 +279,13 @@ unsafe fn dot(level: Level, matrix: &Matrix, tiles: Range<usize>, input: Rows, o
         // SAFETY: as `Matrix::multiply`.
         unsafe {
             let mut tile = tiles.start;
-            let step = const { side_by_side(U::FORMAT) };
-            while tile + step <= tiles.end {
-                match step {
-                    4 => group::<S, U, 4>(matrix, tile, x, out),
-                    _ => group::<S, U, 2>(matrix, tile, x, out),
+            let step = const { side_by_side::<S>(U::FORMAT) };
+            while step > 1 && tile + step <= tiles.end {
+                // Decided while compiling: what is not used is not generated.
+                if const { side_by_side::<S>(U::FORMAT) == 4 } {
+                    group::<S, U, 4>(matrix, tile, x, out);
+                } else if const { side_by_side::<S>(U::FORMAT) == 2 } {
+                    group::<S, U, 2>(matrix, tile, x, out);
                 }
                 tile += step;
             }

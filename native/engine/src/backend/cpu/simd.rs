@@ -66,6 +66,8 @@ pub trait Simd: Copy + 'static {
     /// Rows and tiles of the register block of a matrix product: `ROWS * TILES` accumulators fit.
     const ROWS: usize;
     const TILES: usize;
+    /// Sixteen lanes are one or two registers.
+    const WIDE: bool;
 
     unsafe fn splat(x: f32) -> Self::F;
     unsafe fn load(from: *const f32) -> Self::F;
@@ -125,6 +127,7 @@ impl Simd for Plain {
     type I = [u32; 16];
     const ROWS: usize = 4;
     const TILES: usize = 1;
+    const WIDE: bool = false;
 
     #[inline(always)] unsafe fn splat(x: f32) -> Self::F { [x; 16] }
     #[inline(always)] unsafe fn load(from: *const f32) -> Self::F { unsafe { from.cast::<[f32; 16]>().read_unaligned() } }
@@ -178,6 +181,7 @@ mod x86 {
         type I = __m512i;
         const ROWS: usize = 12;
         const TILES: usize = 2;
+        const WIDE: bool = true;
 
         #[inline(always)] unsafe fn splat(x: f32) -> __m512 { unsafe { _mm512_set1_ps(x) } }
         #[inline(always)] unsafe fn load(from: *const f32) -> __m512 { unsafe { _mm512_loadu_ps(from) } }
@@ -231,6 +235,7 @@ mod x86 {
         type I = Pair<__m256i>;
         const ROWS: usize = 6;
         const TILES: usize = 1;
+        const WIDE: bool = true;
 
         #[inline(always)] unsafe fn splat(x: f32) -> Self::F { unsafe { Pair([_mm256_set1_ps(x); 2]) } }
         #[inline(always)] unsafe fn load(from: *const f32) -> Self::F { unsafe { Pair([_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(8))]) } }
