@@ -45,7 +45,7 @@ defmodule VivaTensor do
           | %{required(String.t()) => String.t()}
 
   @type load_option ::
-          {:device, :auto | :cpu | :beam}
+          {:device, :auto | :cpu | {:cuda, non_neg_integer()} | :beam}
           | {:context, pos_integer() | nil}
           | {:threads, pos_integer() | nil}
           | {:weights, :keep}
@@ -78,7 +78,7 @@ defmodule VivaTensor do
   Loads a checkpoint: a `.safetensors` or `.gguf` file, a folder with `config.json` and safetensors, or an index of
   shards.
 
-    * `device` (`:auto`): where to compute; `:cpu` is the one there is so far
+    * `device` (`:auto`): where to compute: `:cpu`, `{:cuda, 0}` for the first NVIDIA GPU, or the fastest there is
     * `context` (the model's, 8192 at most): the longest prompt and answer together, in tokens
     * `threads` (one a core): threads that compute
     * `weights` (`:keep`): the format of the weights in memory; as the checkpoint has them

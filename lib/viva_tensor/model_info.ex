@@ -11,7 +11,7 @@ defmodule VivaTensor.ModelInfo do
   - `vocabulary` (V), `layers` (L), `width` (D), `heads` (H), `kv_heads` (KV), `head_width` (HD)
   - `context`: tokens that prompt and answer may have together
   - `max_context`: the context that the model was made for
-  - `device`: `"cpu"`, and in `device_note` what it brings along
+  - `device`: `"cpu"` or `"cuda:0"`, and in `device_note` what it brings along
   - `threads`: threads that compute
   - `eos_ids`: the tokens that end an answer
   - `has_chat_template`

@@ -57,8 +57,10 @@ defmodule VivaTensor.Options do
   end
 
   defp device(:beam) do
-    found = "beam (inference without the native library, which this version does not have)"
-    {:error, %Error{reason: :unsupported, details: %{at: "device", expected: "auto or cpu", found: found}}}
+    found = ":beam (inference without the native library, which this version does not have)"
+
+    {:error,
+     %Error{reason: :unsupported, details: %{at: "device", expected: ":auto, :cpu or {:cuda, index}", found: found}}}
   end
 
   defp device(device), do: {:ok, device}
