@@ -121,14 +121,21 @@ pub fn matmul<T: Real>(
 pub trait Real: bytemuck::Pod + Send + Sync {
     const ZERO: Self;
     const ONE: Self;
+    fn is_nan(self) -> bool;
 }
 
 impl Real for f32 {
     const ZERO: f32 = 0.0;
     const ONE: f32 = 1.0;
+    fn is_nan(self) -> bool {
+        f32::is_nan(self)
+    }
 }
 
 impl Real for f64 {
     const ZERO: f64 = 0.0;
     const ONE: f64 = 1.0;
+    fn is_nan(self) -> bool {
+        f64::is_nan(self)
+    }
 }

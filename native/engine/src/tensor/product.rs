@@ -3,8 +3,10 @@
 //! Operands are read in place when they lie at an address of their type's alignment, copied otherwise. A NaN in a
 //! result is always NAN.
 
+use rayon::prelude::*;
+
 use super::{
-    Alive, Result, check_bytes,
+    Alive, GRAIN, Result, check_bytes,
     element::{BF16, Dtype, Element, F16, F32, F64, plain},
     product, wanted,
 };
@@ -67,37 +69,47 @@ fn in_place<T: Real, E: Element>(
     let (left, right) = (aligned::<T>(a.data), aligned::<T>(b.data));
     let a = Matrix { data: &left, row_stride: a.row_stride, column_stride: a.column_stride };
     let b = Matrix { data: &right, row_stride: b.row_stride, column_stride: b.column_stride };
-    match bytemuck::try_cast_slice_mut::<u8, T>(out) {
+    let has_nan = match bytemuck::try_cast_slice_mut::<u8, T>(out) {
         Ok(elements) => by_panels(size, &a, &b, elements, alive)?,
         Err(_) => {
             let mut elements = vec![T::ZERO; size.0 * size.2];
-            by_panels(size, &a, &b, &mut elements, alive)?;
+            let has_nan = by_panels(size, &a, &b, &mut elements, alive)?;
             out.copy_from_slice(bytemuck::cast_slice(&elements));
+            has_nan
         }
-    }
-    for element in out.chunks_exact_mut(E::WIDTH) {
+    };
+    for element in out.chunks_exact_mut(E::WIDTH).filter(|_| has_nan) {
         E::write(plain(E::read(element)), element);
     }
     Ok(())
 }
 
-/// Panels of rows, so that a caller that is gone is noticed.
+/// Panels of rows, so that a caller that is gone is noticed. True when there is a NaN in the result.
 fn by_panels<T: Real>(
     (m, k, n): (usize, usize, usize),
     a: &Matrix<'_, T>,
     b: &Matrix<'_, T>,
     out: &mut [T],
     alive: Alive<'_>,
-) -> Result<()> {
+) -> Result<bool> {
+    let mut has_nan = false;
     let rows = (LOOK / k.saturating_mul(n)).clamp(256, m.max(256));
     for (index, out) in out.chunks_mut(rows.saturating_mul(n)).enumerate() {
         wanted(alive)?;
         let start = (index * rows).saturating_mul(a.row_stride);
         let data = a.data.get(start..).unwrap_or_default();
         let panel = Matrix { data, row_stride: a.row_stride, column_stride: a.column_stride };
-        pool()?.install(|| multiply((out.len() / n, k, n), &panel, b, out, n))?;
+        has_nan |= pool()?.install(|| {
+            multiply((out.len() / n, k, n), &panel, b, out, n)?;
+            Ok(out.par_chunks(GRAIN).map(holds_nan).reduce(|| false, |one, other| one | other))
+        })?;
     }
-    Ok(())
+    Ok(has_nan)
+}
+
+/// Looks at all of them: without an early end the loop runs on vectors.
+fn holds_nan<T: Real>(elements: &[T]) -> bool {
+    elements.iter().fold(false, |found, x| found | x.is_nan())
 }
 
 /// Half-width operands, widened first.
