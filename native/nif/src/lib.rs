@@ -30,7 +30,7 @@ use terms::atoms;
 rustler::init!("viva_tensor_nif");
 
 /// How long a call works before it returns to the VM.
-const SLICE: Duration = Duration::from_millis(20);
+const SLICE: Duration = Duration::from_millis(50);
 /// How long the memory is read to learn its speed.
 const BANDWIDTH_TIME: Duration = Duration::from_millis(500);
 
