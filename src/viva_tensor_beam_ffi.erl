@@ -11,7 +11,9 @@
 -module(viva_tensor_beam_ffi).
 
 -export([pack/3, cut_rows/2, unpermute/2, unpermute_rows/3, parts/3, gated/2, add/2, scaled/3, heads/2]).
--export([ends_with/2, part_index/1]).
+-export([ends_with/2, part_index/1, compile_pattern/1, number/2, split_first/2, cut_at/2, replace/3]).
+-export([byte_symbols/1, characters/1, before_each/2, byte_tokens/1, merge/2, bytes_of_symbols/1, byte_of_token/1]).
+-export([utf8_or_marks/1, merges_of_scores/1, number_first/1, find_stop/2, split_all/2, strip_breaks/3]).
 -export([product/3, row/3, row_bytes/2]).
 -export([open/1, read_at/3, close/1, size/1, kind/1, list_folder/1]).
 -export([attend/4, dot/2, sum_of_squares/1, rotate/3, guarded/1, floats/2]).
@@ -87,13 +89,17 @@ most([_ | Rest], Most) -> most(Rest, Most);
 most([], Most) -> Most.
 
 %% One packed row as numbers.
-row(int24, Columns, Bytes) ->
+row({Kind, Bytes}, Columns, Row) ->
+    Size = row_bytes(Kind, Columns),
+    unpack(Kind, Columns, binary:part(Bytes, Row * Size, Size)).
+
+unpack(int24, Columns, Bytes) ->
     Size = 3 * Columns,
     <<Scale:64/float, Row:Size/binary>> = Bytes,
     [W * Scale || <<W:24/little-signed>> <= Row];
-row(int8, _, Bytes) ->
+unpack(int8, _, Bytes) ->
     lists:append([[W * D || <<W:8/signed>> <= Row] || <<D:32/float, Row:32/binary>> <= Bytes]);
-row(int4, _, Bytes) ->
+unpack(int4, _, Bytes) ->
     lists:append([
         [D * W + M || <<_:4, W:4>> <= Row] ++ [D * W + M || <<W:4, _:4>> <= Row]
      || <<D:32/float, M:32/float, Row:16/binary>> <= Bytes
@@ -438,10 +444,154 @@ bad_length(_) -> 1.
 
 %% The pieces that a pattern matches, and what lies between, in their order.
 find_pieces(Pattern, Text) ->
-    case re:run(Text, Pattern, [global, unicode, ucp, {capture, first, index}]) of
-        {match, Matches} -> {ok, cut(Text, 0, [Place || [Place] <- Matches])};
-        nomatch -> {ok, [Text || Text =/= <<>>]}
+    case re:run(Text, Pattern, [global, {capture, first, index}]) of
+        {match, Matches} -> cut(Text, 0, [Place || [Place] <- Matches]);
+        nomatch -> [Text || Text =/= <<>>]
     end.
+
+compile_pattern(Pattern) ->
+    case re:compile(Pattern, [unicode, ucp]) of
+        {ok, Compiled} -> {ok, Compiled};
+        {error, _} -> {error, Pattern}
+    end.
+
+number([First | Rest], Next) -> [{First, Next} | number(Rest, Next + 1)];
+number([], _) -> [].
+
+number_first(Values) -> number_first(Values, 0).
+
+number_first([First | Rest], Next) -> [{Next, First} | number_first(Rest, Next + 1)];
+number_first([], _) -> [].
+
+%% {ok, {Before, Stop}} of the stop that ends first, or {error, {Certain, Held}}.
+find_stop(Text, Stops) ->
+    Found = [
+        {Start + Length, -Length, Start, Stop}
+     || Stop <- Stops, {Start, Length} <- [binary:match(Text, Stop)]
+    ],
+    case lists:sort(Found) of
+        [{_, _, Start, Stop} | _] -> {ok, {binary:part(Text, 0, Start), Stop}};
+        [] ->
+            Held = lists:max([held(Text, Stop, min(byte_size(Text), byte_size(Stop) - 1)) || Stop <- Stops]),
+            Certain = byte_size(Text) - Held,
+            {error, {binary:part(Text, 0, Certain), binary:part(Text, Certain, Held)}}
+    end.
+
+%% Bytes at the end of a text that a stop begins with.
+held(_, _, 0) -> 0;
+held(Text, Stop, Length) ->
+    case binary:part(Text, byte_size(Text) - Length, Length) =:= binary:part(Stop, 0, Length) of
+        true -> Length;
+        false -> held(Text, Stop, Length - 1)
+    end.
+
+split_first(<<First/utf8, Rest/binary>>, With) -> <<First/utf8, With/binary, Rest/binary>>;
+split_first(Text, _) -> Text.
+
+cut_at(Text, []) -> [Text || Text =/= <<>>];
+cut_at(Text, Texts) -> cut(Text, 0, binary:matches(Text, [One || One <- Texts, One =/= <<>>])).
+
+replace(Text, Each, With) -> binary:replace(Text, Each, With, [global]).
+
+characters(Text) -> [<<Character/utf8>> || <<Character/utf8>> <= Text].
+
+before_each(Text, Mark) ->
+    case binary:split(Text, Mark, [global]) of
+        [<<>> | Rest] -> [<<Mark/binary, Part/binary>> || Part <- Rest];
+        [First | Rest] -> [First | [<<Mark/binary, Part/binary>> || Part <- Rest]]
+    end.
+
+%% GPT-2's alphabet: bytes that print stand for themselves, the others for characters from 256 on, in their order.
+byte_symbols(Word) -> [<<(symbol(Byte))/utf8>> || <<Byte>> <= Word].
+
+symbol(Byte) when Byte >= 33, Byte =< 126; Byte >= 161, Byte =< 172; Byte >= 174 -> Byte;
+symbol(Byte) when Byte =< 32 -> 256 + Byte;
+symbol(Byte) when Byte =< 160 -> 256 + 33 + Byte - 127;
+symbol(173) -> 256 + 67.
+
+%% A token that has a character outside of the alphabet is its own text.
+bytes_of_symbols(Text) ->
+    Bytes = [byte(Character) || <<Character/utf8>> <= Text],
+    case lists:member(none, Bytes) of
+        true -> Text;
+        false -> list_to_binary(Bytes)
+    end.
+
+byte(Character) when Character >= 33, Character =< 126; Character >= 161, Character =< 172 -> Character;
+byte(Character) when Character >= 174, Character =< 255 -> Character;
+byte(Character) when Character >= 256, Character =< 288 -> Character - 256;
+byte(Character) when Character >= 289, Character =< 322 -> Character - 289 + 127;
+byte(323) -> 173;
+byte(_) -> none.
+
+byte_tokens(Text) -> [<<"<0x", (binary:encode_hex(<<Byte>>))/binary, ">">> || <<Byte>> <= Text].
+
+byte_of_token(<<"<0x", Hex:2/binary, ">">>) ->
+    try
+        {ok, binary:decode_hex(Hex)}
+    catch
+        error:badarg -> {error, nil}
+    end;
+byte_of_token(_) -> {error, nil}.
+
+utf8_or_marks(Bytes) ->
+    case unicode:characters_to_binary(Bytes) of
+        Text when is_binary(Text) -> Text;
+        _ -> binary:copy(<<16#FFFD/utf8>>, byte_size(Bytes))
+    end.
+
+%% Every pair of tokens that makes a token, by its score, then the longer left part.
+merges_of_scores(Tokens) ->
+    Numbered = number(Tokens, 0),
+    Places = maps:from_list([{Text, Place} || {{Text, _}, Place} <- Numbered]),
+    Merges = [
+        {-Score, -Chars, Chars - length(Cuts) - 1, Place, First, Second, Left, Right}
+     || {{Text, Score}, Place} <- Numbered,
+        byte_size(Text) =< 256,
+        Cuts <- [cuts(Text)],
+        {Chars, Left, Right} <- Cuts,
+        {ok, First} <- [maps:find(Left, Places)],
+        {ok, Second} <- [maps:find(Right, Places)]
+    ],
+    [{Left, Right} || {_, _, _, _, _, _, Left, Right} <- lists:sort(Merges)].
+
+cuts(Text) -> cuts(Text, 1, characters_sizes(Text), 0).
+
+cuts(Text, Chars, [Size, Next | Rest], At) ->
+    Cut = At + Size,
+    [
+        {Chars, binary:part(Text, 0, Cut), binary:part(Text, Cut, byte_size(Text) - Cut)}
+        | cuts(Text, Chars + 1, [Next | Rest], Cut)
+    ];
+cuts(_, _, _, _) -> [].
+
+characters_sizes(Text) -> [byte_size(<<Character/utf8>>) || <<Character/utf8>> <= Text].
+
+split_all(Text, At) -> binary:split(Text, At, [global]).
+
+strip_breaks(<<"
+", Rest/binary>>, true, Right) -> strip_breaks(Rest, true, Right);
+strip_breaks(Text, _, true) -> string:trim(Text, trailing, "
+");
+strip_breaks(Text, _, false) -> Text.
+
+%% Symbols in pairs: the pair of the lowest rank becomes one wherever it stands, until no pair has a rank.
+merge(Ranks, Symbols) ->
+    case best(Ranks, Symbols, none, none) of
+        none -> Symbols;
+        {Left, Right} -> merge(Ranks, join_pairs(Symbols, Left, Right, <<Left/binary, Right/binary>>))
+    end.
+
+best(Ranks, [Left | [Right | _] = Rest], Least, Pair) ->
+    case Ranks of
+        #{{Left, Right} := Rank} when Rank < Least -> best(Ranks, Rest, Rank, {Left, Right});
+        _ -> best(Ranks, Rest, Least, Pair)
+    end;
+best(_, _, _, Pair) -> Pair.
+
+join_pairs([Left, Right | Rest], Left, Right, Both) -> [Both | join_pairs(Rest, Left, Right, Both)];
+join_pairs([First | Rest], Left, Right, Both) -> [First | join_pairs(Rest, Left, Right, Both)];
+join_pairs([], _, _, _) -> [].
 
 cut(Text, At, [{Start, Length} | Rest]) ->
     Before = [binary:part(Text, At, Start - At) || Start > At],

@@ -11,14 +11,14 @@ import viva_tensor/beam/checkpoint.{type Checkpoint}
 import viva_tensor/beam/config.{type Config}
 import viva_tensor/beam/source
 import viva_tensor/beam/stored.{type Stored}
-import viva_tensor/beam/table.{type Table}
+import viva_tensor/beam/table
 import viva_tensor/error.{type Error}
 import viva_tensor/otp
 
 /// Erlang's {Kind, Parts}.
 pub type Packed
 
-type Kind
+pub type Kind
 
 pub type Matrix {
   /// The bias is empty where there is none.
@@ -28,8 +28,7 @@ pub type Matrix {
 pub type Weights {
   Weights(
     config: Config,
-    embedding: Table(Int, BitArray),
-    embedding_kind: EmbeddingKind,
+    embedding: #(Kind, BitArray),
     layers: List(Layer),
     norm: List(Float),
     head: Matrix,
@@ -39,8 +38,6 @@ pub type Weights {
     sizes: Sizes,
   )
 }
-
-pub type EmbeddingKind
 
 pub type Sizes {
   Sizes(formats: String, parameters: Int, bytes: Int, bytes_per_token: Int)
@@ -209,12 +206,9 @@ pub fn load(
   ))
   use frequencies <- otp.try(frequencies(checkpoint, config))
   use Nil <- otp.map_ok(progress(total, total))
-  let #(kind, bytes) = packed_embedding
-  let pieces = cut_rows(bytes, row_bytes(kind, config.width))
   Weights(
     config:,
-    embedding: table.from_list(number(pieces, 0, [])),
-    embedding_kind: as_embedding_kind(kind),
+    embedding: packed_embedding,
     layers:,
     norm:,
     head: Matrix(parts(packed_head, config.width, processes), []),
@@ -223,19 +217,6 @@ pub fn load(
     sizes: sizes(checkpoint, embedding, head_name == embedding_name),
   )
 }
-
-fn number(list: List(a), next: Int, done: List(#(Int, a))) -> List(#(Int, a)) {
-  case list {
-    [] -> done
-    [first, ..rest] -> number(rest, next + 1, [#(next, first), ..done])
-  }
-}
-
-@external(erlang, "viva_tensor_beam_ffi", "as_text")
-fn as_embedding_kind(kind: Kind) -> EmbeddingKind
-
-@external(erlang, "viva_tensor_beam_ffi", "cut_rows")
-fn cut_rows(bytes: BitArray, row_bytes: Int) -> List(BitArray)
 
 @external(erlang, "viva_tensor_beam_ffi", "row_bytes")
 fn row_bytes(kind: Kind, columns: Int) -> Int
@@ -614,8 +595,9 @@ fn product(
   processes: Int,
 ) -> List(List(Float))
 
+/// A packed row as numbers.
 @external(erlang, "viva_tensor_beam_ffi", "row")
-fn unpack(kind: EmbeddingKind, columns: Int, row: BitArray) -> List(Float)
+fn unpack(packed: #(Kind, BitArray), columns: Int, row: Int) -> List(Float)
 
 @external(erlang, "viva_tensor_beam_ffi", "sum_of_squares")
 fn sum_of_squares(numbers: List(Float)) -> Float
@@ -669,11 +651,7 @@ fn rms(numbers: List(Float), weight: List(Float), epsilon: Float) -> List(Float)
 /// What a token adds to the cache, and its last hidden state.
 fn append(weights: Weights, cache: Cache, token: Int) -> #(Cache, List(Float)) {
   let config = weights.config
-  let hidden = case table.get(weights.embedding, token) {
-    Ok(row) -> unpack(weights.embedding_kind, config.width, row)
-    // Ids are checked where they come in.
-    Error(Nil) -> otp.repeat(0.0, config.width)
-  }
+  let hidden = unpack(weights.embedding, config.width, token)
   let position = otp.int_to_float(cache.length)
   let angles = otp.map(weights.frequencies, fn(frequency) {
     float32(position *. frequency)
