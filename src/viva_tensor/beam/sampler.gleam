@@ -31,7 +31,11 @@ fn largest(numbers: List(Float)) -> Float
 /// Errors: `InvalidOption` for a value out of its range.
 pub fn check(request: Request) -> Result(Nil, Error) {
   let number = fn(option, expected, value, holds) {
-    within(option, expected, otp.float_to_string(value), holds)
+    let found = case otp.split_once(otp.float_to_string(value), at: ".0") {
+      Ok(#(whole, "")) -> whole
+      _ -> otp.float_to_string(value)
+    }
+    within(option, expected, found, holds)
   }
   let native.Request(temperature:, top_p:, min_p:, ..) = request
   use Nil <- otp.try(within(
