@@ -30,7 +30,8 @@ pub type Description {
   Gguf(metadata: Json)
 }
 
-const expected = "a model: a safetensors or GGUF file, or a folder with model.safetensors and config.json, or with a .gguf"
+const expected =
+  "a model: a safetensors or GGUF file, or a folder with model.safetensors and config.json, or with a .gguf"
 
 const index = ".safetensors.index.json"
 
@@ -133,8 +134,7 @@ fn with_description(
   let config_path = folder <> "/config.json"
   use config <- otp.try(case source.kind(config_path) {
     source.File -> source.json(config_path)
-    _ ->
-      Error(error.NotFound(config_path, "config.json beside the weights"))
+    _ -> Error(error.NotFound(config_path, "config.json beside the weights"))
   })
   use generation <- otp.try(source.optional_json(
     folder <> "/generation_config.json",

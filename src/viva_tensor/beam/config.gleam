@@ -44,9 +44,13 @@ pub type Scaling {
   Divided
 }
 
-const families = "llama, mistral, qwen2 or qwen3 without the native library; run `make build` for the others"
+const families =
+  "llama, mistral, qwen2 or qwen3 without the native library; run `make build` for the others"
 
-pub fn from_hugging_face(config: Json, generation: Json) -> Result(Config, Error) {
+pub fn from_hugging_face(
+  config: Json,
+  generation: Json,
+) -> Result(Config, Error) {
   use architecture <- otp.try(family(config))
   let count = fn(name, otherwise) {
     field.count(config, name, otherwise) |> at_config
@@ -57,31 +61,39 @@ pub fn from_hugging_face(config: Json, generation: Json) -> Result(Config, Error
   }
   use vocabulary <- otp.try(count("vocab_size", vocabulary))
   use width <- otp.try(count("hidden_size", 4096))
-  use ffn <- otp.try(count("intermediate_size", case architecture {
-    "llama" -> 11_008
-    "mistral" -> 14_336
-    _ -> 22_016
-  }))
+  use ffn <- otp.try(
+    count("intermediate_size", case architecture {
+      "llama" -> 11_008
+      "mistral" -> 14_336
+      _ -> 22_016
+    }),
+  )
   use layers <- otp.try(count("num_hidden_layers", 32))
   use heads <- otp.try(count("num_attention_heads", 32))
-  use kv_heads <- otp.try(count("num_key_value_heads", case
-    architecture,
-    has_key(config, "num_key_value_heads")
-  {
-    "mistral", False -> 8
-    "qwen2", False | "qwen3", False -> 32
-    _, _ -> heads
-  }))
-  use head_width <- otp.try(count("head_dim", case architecture, heads {
-    "qwen3", _ -> 128
-    _, 0 -> 0
-    _, _ -> width / heads
-  }))
-  use max_context <- otp.try(count("max_position_embeddings", case architecture {
-    "llama" -> 2048
-    "mistral" -> 131_072
-    _ -> 32_768
-  }))
+  use kv_heads <- otp.try(
+    count(
+      "num_key_value_heads",
+      case architecture, has_key(config, "num_key_value_heads") {
+        "mistral", False -> 8
+        "qwen2", False | "qwen3", False -> 32
+        _, _ -> heads
+      },
+    ),
+  )
+  use head_width <- otp.try(
+    count("head_dim", case architecture, heads {
+      "qwen3", _ -> 128
+      _, 0 -> 0
+      _, _ -> width / heads
+    }),
+  )
+  use max_context <- otp.try(
+    count("max_position_embeddings", case architecture {
+      "llama" -> 2048
+      "mistral" -> 131_072
+      _ -> 32_768
+    }),
+  )
   use epsilon <- otp.try(
     field.float(config, "rms_norm_eps", 1.0e-6) |> at_config,
   )
@@ -192,20 +204,16 @@ fn windows(
     False -> Ok(4096)
   }
   use window <- otp.try(at_config(window))
-  use first <- otp.try(
-    at_config(field.count(config, "max_window_layers", 28)),
-  )
+  use first <- otp.try(at_config(field.count(config, "max_window_layers", 28)))
   case architecture, field.bool(config, "use_sliding_window", False) {
     "mistral", _ -> Ok(otp.repeat(window, layers))
     "qwen2", True | "qwen3", True ->
       case field.texts(config, "layer_types") {
         [] ->
-          Ok(
-            otp.append(
-              otp.repeat(0, least(first, layers)),
-              otp.repeat(window, most(layers - first, 0)),
-            ),
-          )
+          Ok(otp.append(
+            otp.repeat(0, least(first, layers)),
+            otp.repeat(window, most(layers - first, 0)),
+          ))
         kinds -> {
           use kind <- otp.try_map(kinds)
           case kind {
@@ -236,11 +244,7 @@ fn rope(config: Json, max_context: Int) -> Result(#(Float, Scaling), Error) {
     _, _ -> "default"
   }
   use original <- otp.try(
-    at_config(field.count(
-      rope,
-      "original_max_position_embeddings",
-      max_context,
-    )),
+    at_config(field.count(rope, "original_max_position_embeddings", max_context)),
   )
   use original <- otp.try(
     at_config(field.count(config, "original_max_position_embeddings", original)),
@@ -278,24 +282,29 @@ fn rope(config: Json, max_context: Int) -> Result(#(Float, Scaling), Error) {
 }
 
 /// Vocabulary 0: as many as the embedding has rows.
-pub fn from_gguf(metadata: Json, has_rope_factors: Bool) -> Result(Config, Error) {
-  use architecture <- otp.try(case field.text(metadata, "general.architecture") {
-    Ok("llama") -> Ok("llama")
-    Ok("qwen2") -> Ok("qwen2")
-    Ok("qwen3") -> Ok("qwen3")
-    Ok(other) ->
-      Error(error.Unsupported(
-        "GGUF metadata: general.architecture",
-        families,
-        other,
-      ))
-    Error(Nil) ->
-      Error(error.Malformed(
-        "GGUF metadata: general.architecture",
-        "a name",
-        "nothing",
-      ))
-  })
+pub fn from_gguf(
+  metadata: Json,
+  has_rope_factors: Bool,
+) -> Result(Config, Error) {
+  use architecture <- otp.try(
+    case field.text(metadata, "general.architecture") {
+      Ok("llama") -> Ok("llama")
+      Ok("qwen2") -> Ok("qwen2")
+      Ok("qwen3") -> Ok("qwen3")
+      Ok(other) ->
+        Error(error.Unsupported(
+          "GGUF metadata: general.architecture",
+          families,
+          other,
+        ))
+      Error(Nil) ->
+        Error(error.Malformed(
+          "GGUF metadata: general.architecture",
+          "a name",
+          "nothing",
+        ))
+    },
+  )
   let key = fn(name) { architecture <> "." <> name }
   let need = fn(name) { field.need_count(metadata, key(name)) }
   use width <- otp.try(need("embedding_length"))
@@ -329,23 +338,26 @@ pub fn from_gguf(metadata: Json, has_rope_factors: Bool) -> Result(Config, Error
     key("attention.layer_norm_rms_epsilon"),
     1.0e-5,
   ))
-  use window <- otp.try(field.count(metadata, key("attention.sliding_window"), 0))
+  use window <- otp.try(field.count(
+    metadata,
+    key("attention.sliding_window"),
+    0,
+  ))
   use theta <- otp.try(field.float(metadata, key("rope.freq_base"), 10_000.0))
   use factor <- otp.try(field.float(metadata, key("rope.scaling.factor"), 1.0))
-  use scaling <- otp.try(case
-    has_rope_factors,
-    field.text(metadata, key("rope.scaling.type"))
-  {
-    True, _ -> Ok(Divided)
-    False, Error(Nil) | False, Ok("none") -> Ok(Plain)
-    False, Ok("linear") -> Ok(Linear(factor))
-    False, Ok(other) ->
-      Error(error.Unsupported(
-        "GGUF metadata: " <> key("rope.scaling.type"),
-        "none or linear without the native library",
-        other,
-      ))
-  })
+  use scaling <- otp.try(
+    case has_rope_factors, field.text(metadata, key("rope.scaling.type")) {
+      True, _ -> Ok(Divided)
+      False, Error(Nil) | False, Ok("none") -> Ok(Plain)
+      False, Ok("linear") -> Ok(Linear(factor))
+      False, Ok(other) ->
+        Error(error.Unsupported(
+          "GGUF metadata: " <> key("rope.scaling.type"),
+          "none or linear without the native library",
+          other,
+        ))
+    },
+  )
   check(
     Config(
       architecture:,

@@ -33,7 +33,11 @@ fn wrong(name: String, expected: String, found: Json) -> Error {
 }
 
 /// A whole number of at least 0.
-pub fn count(object: Json, name: String, or otherwise: Int) -> Result(Int, Error) {
+pub fn count(
+  object: Json,
+  name: String,
+  or otherwise: Int,
+) -> Result(Int, Error) {
   case get(object, name) {
     json.Null -> Ok(otherwise)
     json.Integer(value) if value >= 0 -> Ok(value)
@@ -113,7 +117,10 @@ pub fn ids(object: Json, name: String) -> List(Int) {
   }
 }
 
-pub fn filter_map(list: List(a), with function: fn(a) -> Result(b, Nil)) -> List(b) {
+pub fn filter_map(
+  list: List(a),
+  with function: fn(a) -> Result(b, Nil),
+) -> List(b) {
   otp.flatten(
     otp.map(list, fn(value) {
       case function(value) {

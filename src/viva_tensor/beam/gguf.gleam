@@ -178,7 +178,12 @@ fn read_value(
     7, <<1, rest:bytes>> -> Ok(#(json.Boolean(True), rest))
     8, _ ->
       otp.map_ok(read_text(bytes), fn(read) { #(json.Text(read.0), read.1) })
-    9, <<kind:size(32)-unsigned-little, count:size(64)-unsigned-little, rest:bytes>>
+    9,
+      <<
+        kind:size(32)-unsigned-little,
+        count:size(64)-unsigned-little,
+        rest:bytes,
+      >>
       if nesting > 0
     ->
       case count <= byte_size(rest) {

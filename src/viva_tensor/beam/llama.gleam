@@ -91,7 +91,10 @@ fn in_layer(names: Names, layer: Int, module: String) -> String {
   case names.gguf {
     False -> names.prefix <> "layers." <> number <> "." <> module
     True ->
-      "blk." <> number <> "." <> case module {
+      "blk."
+      <> number
+      <> "."
+      <> case module {
         "input_layernorm" -> "attn_norm"
         "self_attn.q_proj" -> "attn_q"
         "self_attn.k_proj" -> "attn_k"
@@ -177,15 +180,17 @@ pub fn load(
     otp.fold(table.to_list(checkpoint.tensors), 0, fn(sum, entry) {
       sum + { entry.1 }.bytes
     })
-  use layers <- otp.try(load_layers(
-    names,
-    config,
-    config.windows,
-    0,
-    processes,
-    fn(layer) { progress(total * layer / { config.layers + 1 }, total) },
-    [],
-  ))
+  use layers <- otp.try(
+    load_layers(
+      names,
+      config,
+      config.windows,
+      0,
+      processes,
+      fn(layer) { progress(total * layer / { config.layers + 1 }, total) },
+      [],
+    ),
+  )
   use packed_embedding <- otp.try(rows(
     checkpoint,
     embedding_name,
@@ -322,7 +327,13 @@ fn load_layer(
     attention,
     permuted,
   ))
-  use key <- otp.try(matrix("self_attn.k_proj", keys, width, attention, permuted))
+  use key <- otp.try(matrix(
+    "self_attn.k_proj",
+    keys,
+    width,
+    attention,
+    permuted,
+  ))
   use value <- otp.try(matrix("self_attn.v_proj", keys, width, attention, False))
   use query_norm <- otp.try(case config.query_key_norms {
     True -> norm("self_attn.q_norm", config.head_width)
@@ -459,7 +470,9 @@ fn vector(
   use stored <- otp.try(tensor(checkpoint, name))
   use Nil <- otp.try(supported(name, stored))
   case stored.shape, stored.format {
-    [found], stored.F32 | [found], stored.F16 | [found], stored.Bf16
+    [found], stored.F32
+    | [found], stored.F16
+    | [found], stored.Bf16
       if found == length
     -> {
       use bytes <- otp.try(read(stored, stored.bytes))
@@ -536,9 +549,7 @@ fn bend(
     _, True -> float32(frequency /. factor)
     False, False -> {
       let smooth = { context /. wavelength -. low } /. { high -. low }
-      float32(
-        { 1.0 -. smooth } *. frequency /. factor +. smooth *. frequency,
-      )
+      float32({ 1.0 -. smooth } *. frequency /. factor +. smooth *. frequency)
     }
   }
 }
@@ -642,9 +653,12 @@ fn sine(angle: Float) -> Float
 @external(erlang, "math", "sqrt")
 fn square_root(number: Float) -> Float
 
-fn rms(numbers: List(Float), weight: List(Float), epsilon: Float) -> List(Float) {
-  let mean =
-    sum_of_squares(numbers) /. otp.int_to_float(otp.length(numbers))
+fn rms(
+  numbers: List(Float),
+  weight: List(Float),
+  epsilon: Float,
+) -> List(Float) {
+  let mean = sum_of_squares(numbers) /. otp.int_to_float(otp.length(numbers))
   scaled(numbers, weight, 1.0 /. square_root(mean +. epsilon))
 }
 
@@ -653,9 +667,10 @@ fn append(weights: Weights, cache: Cache, token: Int) -> #(Cache, List(Float)) {
   let config = weights.config
   let hidden = unpack(weights.embedding, config.width, token)
   let position = otp.int_to_float(cache.length)
-  let angles = otp.map(weights.frequencies, fn(frequency) {
-    float32(position *. frequency)
-  })
+  let angles =
+    otp.map(weights.frequencies, fn(frequency) {
+      float32(position *. frequency)
+    })
   let turns = #(otp.map(angles, cosine), otp.map(angles, sine))
   let #(layers, hidden) =
     through(weights, weights.layers, cache.layers, turns, hidden, [])
@@ -738,10 +753,15 @@ fn one_layer(
   let keys = turn(key, layer.key_norm)
   let values = heads(value, config.head_width)
   let cache = extend(cache, keys, values)
-  let scale =
-    1.0 /. square_root(otp.int_to_float(config.head_width))
+  let scale = 1.0 /. square_root(otp.int_to_float(config.head_width))
   let mixed =
-    attend_all(cache, queries, config.heads / config.kv_heads, layer.window, scale)
+    attend_all(
+      cache,
+      queries,
+      config.heads / config.kv_heads,
+      layer.window,
+      scale,
+    )
   let attended = one(apply(weights, [layer.output], otp.flatten(mixed)))
   let hidden = sum(hidden, attended)
   let normed = rms(hidden, layer.ffn_norm, config.epsilon)
@@ -780,9 +800,10 @@ fn attend_all(
         0 -> #(head.keys, head.values)
         _ -> #(otp.take(head.keys, window), otp.take(head.values, window))
       }
-      let own = otp.map(otp.take(queries, group), fn(query) {
-        attend(query, keys, values, scale)
-      })
+      let own =
+        otp.map(otp.take(queries, group), fn(query) {
+          attend(query, keys, values, scale)
+        })
       otp.append(
         own,
         attend_all(cache, otp.drop(queries, group), group, window, scale),

@@ -56,23 +56,27 @@ pub fn load(
         otp.int_to_string(wanted),
       ))
   })
-  use #(tokenizer, template, source) <- otp.try(
-    case checkpoint.description {
-      checkpoint.HuggingFace(config:, tokenizer:, tokenizer_config:, template:, ..) -> {
-        use tokenizer <- otp.map_ok(tokenizer_file.from_hugging_face(
-          config,
-          tokenizer,
-          tokenizer_config,
-        ))
-        #(tokenizer, template, "safetensors")
-      }
-      checkpoint.Gguf(metadata:) -> {
-        use tokenizer <- otp.map_ok(tokenizer_file.from_gguf(metadata))
-        let template = field.text(metadata, "tokenizer.chat_template")
-        #(tokenizer, template, "gguf")
-      }
-    },
-  )
+  use #(tokenizer, template, source) <- otp.try(case checkpoint.description {
+    checkpoint.HuggingFace(
+      config:,
+      tokenizer:,
+      tokenizer_config:,
+      template:,
+      ..,
+    ) -> {
+      use tokenizer <- otp.map_ok(tokenizer_file.from_hugging_face(
+        config,
+        tokenizer,
+        tokenizer_config,
+      ))
+      #(tokenizer, template, "safetensors")
+    }
+    checkpoint.Gguf(metadata:) -> {
+      use tokenizer <- otp.map_ok(tokenizer_file.from_gguf(metadata))
+      let template = field.text(metadata, "tokenizer.chat_template")
+      #(tokenizer, template, "gguf")
+    }
+  })
   use weights <- otp.map_ok(llama.load(checkpoint, config, processes, progress))
   let config = weights.config
   let sizes = weights.sizes
@@ -120,9 +124,10 @@ pub fn render(
         "a chat_template in the checkpoint; this is a base model: use generate, not chat",
       ))
     Ok(template) -> {
-      let names = otp.map(table.to_list(model.tokenizer.named), fn(pair) {
-        #(pair.0, json.Text(pair.1))
-      })
+      let names =
+        otp.map(table.to_list(model.tokenizer.named), fn(pair) {
+          #(pair.0, json.Text(pair.1))
+        })
       let messages = {
         use native.Message(role:, content:) <- otp.map(messages)
         json.Object([

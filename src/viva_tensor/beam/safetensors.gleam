@@ -32,8 +32,7 @@ pub fn read(path: String) -> Result(Table(String, Stored), Error) {
         Ok(_) -> Error(error.Malformed(path, "a JSON object", "other JSON"))
         Error(reason) -> Error(error.Malformed(path, "JSON", reason))
       })
-      let tensors =
-        otp.filter(fields, fn(entry) { entry.0 != "__metadata__" })
+      let tensors = otp.filter(fields, fn(entry) { entry.0 != "__metadata__" })
       use entries <- otp.map_ok(
         otp.try_map(tensors, entry(path, 8 + length, room - length, _)),
       )
@@ -80,7 +79,10 @@ fn entry(
 }
 
 /// The tensors of all files that an index names.
-pub fn read_index(path: String, folder: String) -> Result(Table(String, Stored), Error) {
+pub fn read_index(
+  path: String,
+  folder: String,
+) -> Result(Table(String, Stored), Error) {
   use index <- otp.try(source.json(path))
   use placed <- otp.try(case field.get(index, "weight_map") {
     json.Object([_, ..] as fields) -> Ok(fields)

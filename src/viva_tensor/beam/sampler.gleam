@@ -190,8 +190,7 @@ fn keep(
   kept: List(#(Int, Float)),
 ) -> List(#(Int, Float)) {
   case weights, kept {
-    [first, ..rest], [] ->
-      keep(rest, enough, min_p, sum +. first.1, [first])
+    [first, ..rest], [] -> keep(rest, enough, min_p, sum +. first.1, [first])
     [first, ..rest], _ if sum <. enough && first.1 >=. min_p ->
       keep(rest, enough, min_p, sum +. first.1, [first, ..kept])
     _, _ -> otp.reverse(kept)

@@ -55,8 +55,7 @@ fn failed(result: Result(a, Failure)) -> Result(a, Error) {
   use failure <- otp.map_error(result)
   case failure {
     Busy -> error.Busy
-    Closed ->
-      error.InvalidOption("session", "an open session", "a closed one")
+    Closed -> error.InvalidOption("session", "an open session", "a closed one")
     Overflow ->
       error.Malformed(
         "logits",
@@ -278,8 +277,7 @@ fn spend(turn: Turn, start: Float) -> Turn {
 /// One more token: its text, and whether the turn is over.
 fn take(turn: Turn, id: Int) -> Result(#(Turn, native.FinishReason), Error) {
   let model = turn.session.model
-  let is_eos =
-    turn.request.stop_on_eos && otp.contains(model.info.eos_ids, id)
+  let is_eos = turn.request.stop_on_eos && otp.contains(model.info.eos_ids, id)
   // The token that ends an answer is no part of its text.
   let #(decoding, text) = case is_eos {
     True -> #(turn.decoding, "")

@@ -39,11 +39,7 @@ fn in_words(reason: Reason) -> String
 fn close(file: File) -> Nil
 
 @external(erlang, "viva_tensor_beam_ffi", "read_at")
-fn ffi_read_at(
-  file: File,
-  offset: Int,
-  bytes: Int,
-) -> Result(BitArray, Refusal)
+fn ffi_read_at(file: File, offset: Int, bytes: Int) -> Result(BitArray, Refusal)
 
 pub fn list_folder(path: String) -> Result(List(String), Error) {
   ffi_list_folder(path)

@@ -2,7 +2,6 @@
 //// first wins, of two that end together the longer; what may be the start of
 //// one is held back.
 
-
 pub type Found {
   /// Text that is certain, and what is held back.
   Going(text: String, held: String)
@@ -25,4 +24,3 @@ fn ffi_find(
   text: String,
   stops: List(String),
 ) -> Result(#(String, String), #(String, String))
-

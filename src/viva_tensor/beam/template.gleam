@@ -81,10 +81,7 @@ fn step(
         False -> step(syntax.If(rest, otherwise), names, parts)
       }
     }
-    syntax.Set(
-      name:,
-      value: syntax.Call(syntax.Name("namespace"), [], named),
-    ) -> {
+    syntax.Set(name:, value: syntax.Call(syntax.Name("namespace"), [], named)) -> {
       use fields <- otp.map_ok({
         use #(field, value) <- otp.try_map(named)
         use value <- otp.try(json_of(value, names))
@@ -143,8 +140,7 @@ fn keep(
   case bound {
     [] -> Ok(otp.reverse(done))
     [first, ..rest] -> {
-      let inner =
-        Names(..names, values: otp.append(first.1, names.values))
+      let inner = Names(..names, values: otp.append(first.1, names.values))
       use value <- otp.try(evaluate(condition, inner))
       case truth(value) {
         True -> keep(rest, condition, names, [first, ..done])
@@ -447,8 +443,7 @@ fn operate(
         "-" -> Ok(Known(json.Integer(one - other)))
         "*" -> Ok(Known(json.Integer(one * other)))
         "%" -> Ok(Known(json.Integer(modulo(one, other))))
-        "//" ->
-          Ok(Known(json.Integer({ one - modulo(one, other) } / other)))
+        "//" -> Ok(Known(json.Integer({ one - modulo(one, other) } / other)))
         "<" -> boolean(one < other)
         ">" -> boolean(one > other)
         "<=" -> boolean(one <= other)
@@ -605,7 +600,8 @@ fn apply(
     Known(json.Text(value)), "upper", [] -> text(upper(value))
     Known(json.Text(value)), "lower", [] -> text(lower(value))
     Known(json.Text(value)), "title", [] -> text(title(value))
-    Known(json.Text(value)), "length", [] | Known(json.Text(value)), "count", []
+    Known(json.Text(value)), "length", []
+    | Known(json.Text(value)), "count", []
     -> Ok(Known(json.Integer(length(value))))
     Known(json.Array(values)), "length", []
     | Known(json.Array(values)), "count", []
@@ -619,9 +615,7 @@ fn apply(
       Ok(
         Known(
           json.Array(
-            otp.map(fields, fn(pair) {
-              json.Array([json.Text(pair.0), pair.1])
-            }),
+            otp.map(fields, fn(pair) { json.Array([json.Text(pair.0), pair.1]) }),
           ),
         ),
       )
@@ -668,7 +662,8 @@ fn holds(
     "string", Known(json.Text(_)), [] -> boolean(True)
     "mapping", Known(json.Object(_)), [] -> boolean(True)
     "boolean", Known(json.Boolean(_)), [] -> boolean(True)
-    "number", Known(json.Integer(_)), [] | "number", Known(json.Number(_)), []
+    "number", Known(json.Integer(_)), []
+    | "number", Known(json.Number(_)), []
     -> boolean(True)
     "integer", Known(json.Integer(_)), [] -> boolean(True)
     "iterable", Known(json.Text(_)), []

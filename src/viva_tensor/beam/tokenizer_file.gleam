@@ -11,7 +11,11 @@ import viva_tensor/error.{type Error}
 import viva_tensor/json.{type Json}
 import viva_tensor/otp
 
-fn unsupported(at: String, expected: String, found: String) -> Result(a, Error) {
+fn unsupported(
+  at: String,
+  expected: String,
+  found: String,
+) -> Result(a, Error) {
   Error(error.Unsupported("tokenizer.json: " <> at, expected, found))
 }
 
@@ -42,8 +46,7 @@ pub fn from_hugging_face(
     })
     != []
   use style <- otp.try(case family(model_config, config), byte_level {
-    "Qwen2Tokenizer", True ->
-      byte_level_style([tokenizer.qwen2], False, True)
+    "Qwen2Tokenizer", True -> byte_level_style([tokenizer.qwen2], False, True)
     "GPT2Tokenizer", True -> byte_level_style([tokenizer.gpt2], False, False)
     "LlamaTokenizer", False -> {
       let prefix = case
@@ -176,9 +179,10 @@ fn merge(described: Json) -> Result(#(String, String), Error) {
 }
 
 fn added(described: Json) -> Result(#(String, Int, Bool), Error) {
-  let flags = otp.filter(["lstrip", "rstrip", "single_word"], {
-    field.bool(described, _, False)
-  })
+  let flags =
+    otp.filter(["lstrip", "rstrip", "single_word"], {
+      field.bool(described, _, False)
+    })
   case flags, field.text(described, "content"), field.get(described, "id") {
     [], Ok(content), json.Integer(id) ->
       Ok(#(content, id, field.bool(described, "special", False)))
@@ -215,7 +219,10 @@ fn byte_level_style(
   tokenizer.ByteLevel(patterns:, space_before:, compose:)
 }
 
-fn byte_level_of(file: Json, steps: List(Json)) -> Result(tokenizer.Style, Error) {
+fn byte_level_of(
+  file: Json,
+  steps: List(Json),
+) -> Result(tokenizer.Style, Error) {
   use patterns <- otp.try(
     otp.try_map(steps, fn(step) {
       case field.text(step, "type") {
@@ -259,15 +266,17 @@ fn byte_level_of(file: Json, steps: List(Json)) -> Result(tokenizer.Style, Error
       && field.bool(step, "add_prefix_space", False)
     })
     != []
-  use compose <- otp.try(case steps_of(field.get(file, "normalizer"), "normalizers") {
-    [] -> Ok(False)
-    [step] ->
-      case field.text(step, "type") {
-        Ok("NFC") -> Ok(True)
-        _ -> unsupported("normalizer", "NFC or none", json.encode(step))
-      }
-    _ -> unsupported("normalizer", "NFC or none", "several")
-  })
+  use compose <- otp.try(
+    case steps_of(field.get(file, "normalizer"), "normalizers") {
+      [] -> Ok(False)
+      [step] ->
+        case field.text(step, "type") {
+          Ok("NFC") -> Ok(True)
+          _ -> unsupported("normalizer", "NFC or none", json.encode(step))
+        }
+      _ -> unsupported("normalizer", "NFC or none", "several")
+    },
+  )
   byte_level_style(otp.flatten(patterns), space_before, compose)
 }
 
@@ -282,8 +291,10 @@ fn sentence_piece_of(
     otp.filter(decoders, fn(step) { is(step, "Strip") || is(step, "Metaspace") })
     != []
   let is_known = fn(step) {
-    is(step, "Prepend") && field.text(step, "prepend") == Ok("▁")
-    || is(step, "Replace") && field.text(step, "content") == Ok("▁")
+    is(step, "Prepend")
+    && field.text(step, "prepend") == Ok("▁")
+    || is(step, "Replace")
+    && field.text(step, "content") == Ok("▁")
   }
   let unknown = otp.filter(normalizers, fn(step) { !is_known(step) })
   let prepends = otp.filter(normalizers, is(_, "Prepend")) != []
@@ -506,24 +517,19 @@ pub fn from_gguf(metadata: Json) -> Result(Tokenizer, Error) {
     },
   )
   let wanted = fn(flag, otherwise, name) {
-    case
-      field.bool(metadata, key(flag), otherwise),
-      otp.find(named, name)
-    {
+    case field.bool(metadata, key(flag), otherwise), otp.find(named, name) {
       True, Ok(#(_, id)) -> [id]
       _, _ -> []
     }
   }
-  let unknown = otp.find(named, "unk_token") |> otp.map_ok(fn(found) { found.1 })
+  let unknown =
+    otp.find(named, "unk_token") |> otp.map_ok(fn(found) { found.1 })
   build(
     Given(
       ids:,
       merges:,
       added: of_type(user_defined),
-      special: otp.append(
-        of_type(control),
-        otp.map(named, fn(pair) { pair.1 }),
-      ),
+      special: otp.append(of_type(control), otp.map(named, fn(pair) { pair.1 })),
     ),
     style,
     ignore_merges,
@@ -533,7 +539,7 @@ pub fn from_gguf(metadata: Json) -> Result(Tokenizer, Error) {
     },
     wanted("add_bos_token", adds_bos, "bos_token"),
     wanted("add_eos_token", False, "eos_token"),
-    table.from_list(otp.map(named, fn(pair) { #(pair.0, { pair.1 }.0) })),
+    table.from_list(otp.map(named, fn(pair) { #(pair.0, pair.1.0) })),
     otp.sort(eos_ids),
   )
 }
@@ -592,7 +598,7 @@ fn merges_of_scores(
     True ->
       zip(zip(ids, scores), types)
       |> otp.filter(fn(entry) { entry.1 == 1 || entry.1 == 4 })
-      |> otp.map(fn(entry) { #({ { entry.0 }.0 }.0, { entry.0 }.1) })
+      |> otp.map(fn(entry) { #(entry.0.0.0, entry.0.1) })
       |> ffi_merges_of_scores
       |> Ok
     False ->
