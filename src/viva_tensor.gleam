@@ -33,6 +33,7 @@
 import viva_tensor/convolution
 import viva_tensor/display
 import viva_tensor/elementwise
+import viva_tensor/engine
 import viva_tensor/error
 import viva_tensor/generation
 import viva_tensor/kernel
@@ -52,18 +53,20 @@ import viva_tensor/tensor_error
 
 /// A loaded model. Its memory is freed when nothing refers to it any more.
 pub opaque type Model {
-  Model(native: native.Model)
+  Model(engine: engine.Model)
 }
 
 /// Where a model computes.
 pub type Device {
-  /// The fastest there is on this machine.
+  /// The fastest there is on this machine: without the native library, the
+  /// BEAM.
   Auto
   /// The CPU, through the native library.
   Cpu
   /// An NVIDIA GPU, counted from 0.
   Cuda(index: Int)
-  /// The BEAM itself, without the native library.
+  /// The BEAM itself, without the native library: llama, mistral, qwen2 and
+  /// qwen3 with weights in F32, F16, BF16, Q8_0, Q4_0 or Q4_1.
   Beam
 }
 
@@ -100,7 +103,7 @@ pub opaque type LoadOpts {
 ///
 /// Errors: `NotFound`, `Unreadable`, `Malformed` and `Unsupported` say what is
 /// wrong with the files, `OutOfMemory` what is missing, and `NifNotLoaded`
-/// that the native library has to be built.
+/// that `Cpu` was asked for and the native library has to be built.
 ///
 /// ```gleam
 /// let assert Ok(model) = t.load_model("SmolLM2-135M-Instruct.Q4_1.gguf")
@@ -122,18 +125,18 @@ pub fn load_model_with(
   path: String,
   options: LoadOpts,
 ) -> Result(Model, Error) {
-  use device <- otp.try(native_device(options.device))
   // The one format so far, and what the library does by itself.
   let Keep = options.weights
   let on_progress = fn(done_bytes, total_bytes) {
     native_next(options.on_progress(LoadProgress(done_bytes:, total_bytes:)))
   }
-  native.LoadOptions(
-    device:,
-    context: options.context,
-    threads: options.threads,
-  )
-  |> generation.load(path, _, on_progress)
+  let device = case options.device {
+    Auto -> engine.Auto
+    Cpu -> engine.Cpu
+    Cuda(index) -> engine.Cuda(index)
+    Beam -> engine.Beam
+  }
+  engine.load(path, device, options.context, options.threads, on_progress)
   |> otp.map_ok(Model)
   |> otp.map_error(public_error)
 }
@@ -238,7 +241,7 @@ pub type ModelInfo {
     context: Int,
     /// The context that the model was made for.
     max_context: Int,
-    /// "cpu"
+    /// "cpu" or "beam"
     device: String,
     /// What the device brings along, such as "avx512, 2 threads".
     device_note: String,
@@ -258,7 +261,7 @@ pub type ModelInfo {
 /// // -> "llama"
 /// ```
 pub fn model_info(model: Model) -> Result(ModelInfo, Error) {
-  use info <- otp.map_ok(native.model_info(model.native) |> public_result)
+  use info <- otp.map_ok(engine.model_info(model.engine) |> public_result)
   ModelInfo(
     architecture: info.architecture,
     source: info.source,
@@ -660,7 +663,7 @@ pub fn render(
   prompt: GenerationPrompt,
 ) -> Result(String, Error) {
   let prompt = prompt == WithGenerationPrompt
-  native.render(model.native, native_messages(messages), prompt)
+  engine.render(model.engine, native_messages(messages), prompt)
   |> public_result
 }
 
@@ -670,7 +673,7 @@ pub fn render(
 /// new one, and the old one can still be asked something else. They share the
 /// memory, so one process at a time can use it.
 pub opaque type Session {
-  Session(native: native.Session, messages: List(Message))
+  Session(engine: engine.Session, messages: List(Message))
 }
 
 /// Begins a conversation with these messages, or none.
@@ -684,8 +687,8 @@ pub fn open_session(
   model: Model,
   messages: List(Message),
 ) -> Result(Session, Error) {
-  use session <- otp.map_ok(native.open(model.native) |> public_result)
-  Session(native: session, messages:)
+  use session <- otp.map_ok(engine.open(model.engine) |> public_result)
+  Session(engine: session, messages:)
 }
 
 /// Says something as the user and returns the answer, and the session that
@@ -765,7 +768,7 @@ pub fn messages(session: Session) -> List(Message) {
 /// let assert Ok(Nil) = t.close_session(session)
 /// ```
 pub fn close_session(session: Session) -> Result(Nil, Error) {
-  native.close(session.native) |> public_result
+  engine.close(session.engine) |> public_result
 }
 
 // Tokens.
@@ -788,7 +791,7 @@ pub fn tokenize(
   text: String,
   special: SpecialTokens,
 ) -> Result(List(Int), Error) {
-  native.tokenize(model.native, text, special == WithSpecialTokens)
+  engine.tokenize(model.engine, text, special == WithSpecialTokens)
   |> public_result
 }
 
@@ -806,7 +809,7 @@ pub fn detokenize(
   ids: List(Int),
   special: SpecialTokens,
 ) -> Result(String, Error) {
-  native.detokenize(model.native, ids, special == WithoutSpecialTokens)
+  engine.detokenize(model.engine, ids, special == WithoutSpecialTokens)
   |> public_result
 }
 
@@ -906,7 +909,7 @@ fn run_once(
   on_piece: fn(String) -> Next,
 ) -> Result(Generation, Error) {
   let on_piece = fn(piece) { native_next(on_piece(piece)) }
-  generation.run_once(model.native, prompt, request.native, on_piece)
+  engine.run_once(model.engine, prompt, request.native, on_piece)
   |> otp.map_ok(public_generation)
   |> public_result
 }
@@ -918,23 +921,9 @@ fn run(
   on_piece: fn(String) -> Next,
 ) -> Result(Generation, Error) {
   let on_piece = fn(piece) { native_next(on_piece(piece)) }
-  generation.run(session.native, prompt, request.native, on_piece)
+  engine.run(session.engine, prompt, request.native, on_piece)
   |> otp.map_ok(public_generation)
   |> public_result
-}
-
-fn native_device(device: Device) -> Result(native.Device, Error) {
-  case device {
-    Auto -> Ok(native.Auto)
-    Cpu -> Ok(native.Cpu)
-    Cuda(index) -> Ok(native.Cuda(index))
-    Beam ->
-      Error(Unsupported(
-        at: "device",
-        expected: "auto, cpu or cuda",
-        found: "beam (inference in pure Gleam, which this version does not have)",
-      ))
-  }
 }
 
 fn native_next(next: Next) -> generation.Next {

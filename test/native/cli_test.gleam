@@ -210,7 +210,6 @@ pub fn errors_have_status_1_test() {
     ["generate", "no/such/model", "Hello"],
     ["generate", llama, "Hello", "--temperature", "-1"],
     ["generate", llama, "Hello", "--max-new-tokens", "-1"],
-    ["generate", llama, "Hello", "--device", "beam"],
     ["render", llama, "no JSON"],
     ["render", llama, "[{\"role\":\"user\"}]"],
     ["render", llama, "@no/such/file"],

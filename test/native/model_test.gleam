@@ -56,12 +56,6 @@ pub fn read_bandwidth_test() {
     t.read_bandwidth(t.load_opts() |> t.threads(threads))
 }
 
-pub fn device_beam_is_not_there_yet_test() {
-  let options = t.load_opts() |> t.device(t.Beam)
-  let assert Error(t.Unsupported(at: "device", ..)) =
-    t.load_model_with(support.folder <> "llama", options)
-}
-
 // Files.
 
 pub fn nothing_there_test() {

@@ -1,0 +1,172 @@
+//// From the path that a caller names to what lies there: descriptions and
+//// where each tensor is. A folder is searched as the native library does it.
+
+import viva_tensor/beam/field
+import viva_tensor/beam/gguf
+import viva_tensor/beam/safetensors
+import viva_tensor/beam/source
+import viva_tensor/beam/stored.{type Stored}
+import viva_tensor/beam/table.{type Table}
+import viva_tensor/error.{type Error}
+import viva_tensor/json.{type Json}
+import viva_tensor/otp
+
+pub type Checkpoint {
+  Checkpoint(
+    path: String,
+    tensors: Table(String, Stored),
+    description: Description,
+  )
+}
+
+pub type Description {
+  HuggingFace(
+    config: Json,
+    generation: Json,
+    tokenizer: Json,
+    tokenizer_config: Json,
+    template: Result(String, Nil),
+  )
+  Gguf(metadata: Json)
+}
+
+const expected =
+  "a model: a safetensors or GGUF file, or a folder with model.safetensors and config.json, or with a .gguf"
+
+const index = ".safetensors.index.json"
+
+pub fn open(path: String) -> Result(Checkpoint, Error) {
+  case source.kind(path) {
+    source.Nothing -> Error(error.NotFound(path, expected))
+    source.Folder -> otp.try(in_folder(path), open_file)
+    source.File -> open_file(path)
+  }
+}
+
+fn in_folder(folder: String) -> Result(String, Error) {
+  use names <- otp.try(source.list_folder(folder))
+  let standard =
+    otp.filter(["model.safetensors", "model.safetensors.index.json"], {
+      otp.contains(names, _)
+    })
+  let candidates =
+    [index, ".safetensors", ".gguf"]
+    |> otp.map(fn(suffix) { otp.filter(names, ends_with(_, suffix)) })
+    |> otp.filter(fn(found) { found != [] })
+  case standard, candidates {
+    [first, ..], _ -> Ok(folder <> "/" <> first)
+    [], [[name], ..] -> Ok(folder <> "/" <> name)
+    [], [several, ..] ->
+      Error(error.Malformed(
+        folder,
+        "one model file (name the one to load)",
+        otp.join(otp.take(several, 4), ", "),
+      ))
+    [], [] ->
+      Error(
+        error.Malformed(folder, expected, case names {
+          [] -> "an empty folder"
+          _ -> "a folder with " <> otp.join(otp.take(names, 4), ", ")
+        }),
+      )
+  }
+}
+
+@external(erlang, "viva_tensor_beam_ffi", "ends_with")
+fn ends_with(text: String, suffix: String) -> Bool
+
+@external(erlang, "filename", "dirname")
+fn folder_of(path: String) -> String
+
+fn open_file(path: String) -> Result(Checkpoint, Error) {
+  let size = source.size(path)
+  let length = case size < 9 {
+    True -> size
+    False -> 9
+  }
+  use head <- otp.try(source.read(path, 0, length))
+  let folder = folder_of(path)
+  case head {
+    <<"GGUF":utf8, _:bytes>> -> {
+      use #(metadata, tensors) <- otp.try(gguf.read(path))
+      case field.count(metadata, "split.count", 1) {
+        Ok(count) if count > 1 ->
+          Error(error.Unsupported(
+            path,
+            "a GGUF file in one part (the native library reads several)",
+            otp.int_to_string(count) <> " parts",
+          ))
+        _ -> Ok(Checkpoint(path, tensors, Gguf(metadata)))
+      }
+    }
+    <<_:size(64), "{":utf8>> ->
+      case part_index(path) {
+        Ok(index_path) -> open_index(index_path, folder)
+        Error(Nil) -> {
+          use tensors <- otp.try(safetensors.read(path))
+          with_description(path, folder, tensors)
+        }
+      }
+    <<"{":utf8, _:bytes>> -> open_index(path, folder)
+    _ ->
+      Error(error.Unsupported(
+        path,
+        expected,
+        "a file of another kind, of " <> otp.int_to_string(size) <> " bytes",
+      ))
+  }
+}
+
+fn open_index(path: String, folder: String) -> Result(Checkpoint, Error) {
+  use tensors <- otp.try(safetensors.read_index(path, folder))
+  with_description(path, folder, tensors)
+}
+
+/// The index beside a shard: model-00001-of-00003.safetensors.
+@external(erlang, "viva_tensor_beam_ffi", "part_index")
+fn part_index(path: String) -> Result(String, Nil)
+
+fn with_description(
+  path: String,
+  folder: String,
+  tensors: Table(String, Stored),
+) -> Result(Checkpoint, Error) {
+  let config_path = folder <> "/config.json"
+  use config <- otp.try(case source.kind(config_path) {
+    source.File -> source.json(config_path)
+    _ -> Error(error.NotFound(config_path, "config.json beside the weights"))
+  })
+  use generation <- otp.try(source.optional_json(
+    folder <> "/generation_config.json",
+  ))
+  use tokenizer <- otp.try(source.optional_json(folder <> "/tokenizer.json"))
+  use tokenizer_config <- otp.map_ok(source.optional_json(
+    folder <> "/tokenizer_config.json",
+  ))
+  let template = case otp.read_file(folder <> "/chat_template.jinja") {
+    Ok(text) -> Ok(text)
+    Error(_) -> template(field.get(tokenizer_config, "chat_template"))
+  }
+  Checkpoint(
+    path,
+    tensors,
+    HuggingFace(config:, generation:, tokenizer:, tokenizer_config:, template:),
+  )
+}
+
+/// One template, or the one that is named default.
+fn template(described: Json) -> Result(String, Nil) {
+  case described {
+    json.Text(text) -> Ok(text)
+    json.Array(named) ->
+      case
+        otp.filter(named, fn(one) {
+          field.get(one, "name") == json.Text("default")
+        })
+      {
+        [one, ..] -> field.text(one, "template")
+        [] -> Error(Nil)
+      }
+    _ -> Error(Nil)
+  }
+}

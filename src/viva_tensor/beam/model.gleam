@@ -1,0 +1,159 @@
+//// A model that the BEAM itself computes: weights, tokenizer, template.
+
+import viva_tensor/beam/checkpoint
+import viva_tensor/beam/field
+import viva_tensor/beam/llama.{type Weights}
+import viva_tensor/beam/table
+import viva_tensor/beam/template.{type Template}
+import viva_tensor/beam/tokenizer.{type Tokenizer}
+import viva_tensor/beam/tokenizer_file
+import viva_tensor/error.{type Error}
+import viva_tensor/json
+import viva_tensor/native.{type Maybe, type Message, type ModelInfo}
+import viva_tensor/otp
+
+pub type Model {
+  Model(
+    weights: Weights,
+    tokenizer: Tokenizer,
+    template: Result(Template, Nil),
+    info: ModelInfo,
+  )
+}
+
+const default_context = 8192
+
+@external(erlang, "viva_tensor_beam_ffi", "parallelism")
+fn parallelism() -> Int
+
+/// Errors: those of `viva_tensor.load_model_with`.
+pub fn load(
+  path: String,
+  context: Maybe(Int),
+  threads: Maybe(Int),
+  progress: fn(Int, Int) -> Result(Nil, Error),
+) -> Result(Model, Error) {
+  use checkpoint <- otp.try(checkpoint.open(path))
+  use config <- otp.try(llama.config(checkpoint))
+  use context <- otp.try(case context, config.max_context {
+    native.None, most if most < default_context -> Ok(most)
+    native.None, _ -> Ok(default_context)
+    native.Some(wanted), most if wanted >= 1 && wanted <= most -> Ok(wanted)
+    native.Some(wanted), most ->
+      Error(error.InvalidOption(
+        "context",
+        "1 to " <> otp.int_to_string(most) <> ", the model's own",
+        otp.int_to_string(wanted),
+      ))
+  })
+  use processes <- otp.try(case threads {
+    native.None -> Ok(parallelism())
+    native.Some(wanted) if wanted >= 1 && wanted <= 1024 -> Ok(wanted)
+    native.Some(wanted) ->
+      Error(error.InvalidOption(
+        "threads",
+        "1 to 1024",
+        otp.int_to_string(wanted),
+      ))
+  })
+  use #(tokenizer, template, source) <- otp.try(case checkpoint.description {
+    checkpoint.HuggingFace(
+      config:,
+      tokenizer:,
+      tokenizer_config:,
+      template:,
+      ..,
+    ) -> {
+      use tokenizer <- otp.map_ok(tokenizer_file.from_hugging_face(
+        config,
+        tokenizer,
+        tokenizer_config,
+      ))
+      #(tokenizer, template, "safetensors")
+    }
+    checkpoint.Gguf(metadata:) -> {
+      use tokenizer <- otp.map_ok(tokenizer_file.from_gguf(metadata))
+      let template = field.text(metadata, "tokenizer.chat_template")
+      #(tokenizer, template, "gguf")
+    }
+  })
+  use weights <- otp.map_ok(llama.load(checkpoint, config, processes, progress))
+  let config = weights.config
+  let sizes = weights.sizes
+  let info =
+    native.ModelInfo(
+      architecture: config.architecture,
+      source:,
+      weights: sizes.formats,
+      parameters: sizes.parameters,
+      weight_bytes: sizes.bytes,
+      bytes_per_token: sizes.bytes_per_token,
+      vocabulary: config.vocabulary,
+      layers: config.layers,
+      width: config.width,
+      heads: config.heads,
+      kv_heads: config.kv_heads,
+      head_width: config.head_width,
+      context:,
+      max_context: config.max_context,
+      device: "beam",
+      device_note: "pure Gleam, "
+        <> otp.int_to_string(processes)
+        <> " processes",
+      threads: processes,
+      eos_ids: case config.eos_ids {
+        [] -> tokenizer.eos_ids
+        ids -> ids
+      },
+      has_chat_template: template != Error(Nil),
+    )
+  let template = otp.map_ok(template, template.parse)
+  Model(weights:, tokenizer:, template:, info:)
+}
+
+/// The text that the chat template makes of messages.
+pub fn render(
+  model: Model,
+  messages: List(Message),
+  add_generation_prompt: Bool,
+) -> Result(String, Error) {
+  case model.template {
+    Error(Nil) ->
+      Error(error.NotFound(
+        "chat template",
+        "a chat_template in the checkpoint; this is a base model: use generate, not chat",
+      ))
+    Ok(template) -> {
+      let names =
+        otp.map(table.to_list(model.tokenizer.named), fn(pair) {
+          #(pair.0, json.Text(pair.1))
+        })
+      let messages = {
+        use native.Message(role:, content:) <- otp.map(messages)
+        json.Object([
+          #("role", json.Text(role)),
+          #("content", json.Text(content)),
+        ])
+      }
+      template.render(template, [
+        #("messages", json.Array(messages)),
+        #("add_generation_prompt", json.Boolean(add_generation_prompt)),
+        ..names
+      ])
+    }
+  }
+}
+
+/// The ids of a rendered chat; no content is a special token.
+pub fn encode_chat(
+  model: Model,
+  messages: List(Message),
+) -> Result(List(Int), Error) {
+  let messages = {
+    use native.Message(role:, content:) <- otp.map(messages)
+    let guard = tokenizer.guard_content(model.tokenizer, _)
+    native.Message(guard(role), guard(content))
+  }
+  use text <- otp.try(render(model, messages, True))
+  tokenizer.encode_guarded(model.tokenizer, text)
+}

@@ -1,0 +1,601 @@
+%% The numbers of inference in pure Gleam: products of packed rows and vectors, and what else runs once a weight.
+%%
+%% A vector comes as integers of 30 bits with one scale, a row as small integers with scales of its own, so a sum is
+%% exact until it meets its scale. The surprise: a sum that outgrows 60 bits becomes a large integer, slower and just as
+%% right.
+%%
+%% Packed rows, one after the other:
+%%   int24: <<Scale:64/float, (W:24/little-signed) x columns>>
+%%   int8:  (<<Scale:32/float, (W:8/signed) x 32>>) x columns / 32
+%%   int4:  (<<Scale:32/float, Least:32/float, (High:4, Low:4) x 16>>) x columns / 32; Low are the first 16 columns
+-module(viva_tensor_beam_ffi).
+
+-export([pack/3, cut_rows/2, unpermute/2, unpermute_rows/3, parts/3, gated/2, add/2, scaled/3, heads/2]).
+-export([ends_with/2, part_index/1, compile_pattern/1, number/2, split_first/2, cut_at/2, replace/3]).
+-export([byte_symbols/1, characters/1, before_each/2, byte_tokens/1, merge/2, bytes_of_symbols/1, byte_of_token/1]).
+-export([utf8_or_marks/1, merges_of_scores/1, number_first/1, find_stop/2, split_all/2, strip_breaks/3]).
+-export([product/3, row/3, row_bytes/2]).
+-export([open/1, read_at/3, close/1, size/1, kind/1, list_folder/1]).
+-export([attend/4, dot/2, sum_of_squares/1, rotate/3, guarded/1, floats/2]).
+-export([chacha/2, parallelism/0, start/2, call/2, acquire/1, release/1, stop/1]).
+-export([find/2, pick/2, bytes_of/1, as_text/1, is_utf8/1, find_pieces/2, utf8_prefix/1, order/1, float32/1, error_reason/1]).
+
+-define(ONE, 536870912.0).
+
+%% What a row takes in memory.
+row_bytes(int24, Columns) -> 8 + 3 * Columns;
+row_bytes(int8, Columns) -> Columns div 32 * 36;
+row_bytes(int4, Columns) -> Columns div 32 * 24.
+
+%% A file's rows as packed rows.
+pack(Format, Bytes, Columns) ->
+    case Format of
+        q80 -> {int8, pack_q8_0(Bytes, <<>>)};
+        q40 -> {int4, pack_q4_0(Bytes, <<>>)};
+        q41 -> {int4, pack_q4_1(Bytes, <<>>)};
+        _ -> {int24, pack_floats(Format, Bytes, Columns, <<>>)}
+    end.
+
+pack_q8_0(<<D:16/little-float, W:32/binary, Rest/binary>>, Out) -> pack_q8_0(Rest, <<Out/binary, D:32/float, W/binary>>);
+pack_q8_0(<<>>, Out) -> Out.
+
+pack_q4_0(<<D:16/little-float, W:16/binary, Rest/binary>>, Out) ->
+    pack_q4_0(Rest, <<Out/binary, D:32/float, (-8.0 * D):32/float, W/binary>>);
+pack_q4_0(<<>>, Out) -> Out.
+
+pack_q4_1(<<D:16/little-float, M:16/little-float, W:16/binary, Rest/binary>>, Out) ->
+    pack_q4_1(Rest, <<Out/binary, D:32/float, M:32/float, W/binary>>);
+pack_q4_1(<<>>, Out) -> Out.
+
+pack_floats(_, <<>>, _, Out) -> Out;
+pack_floats(Format, Bytes, Columns, Out) ->
+    Size = Columns * case Format of f32 -> 4; _ -> 2 end,
+    <<Row:Size/binary, Rest/binary>> = Bytes,
+    Numbers = floats(Format, Row),
+    Most = most(Numbers, 0.0),
+    Packed =
+        case Most > 1.0e-300 of
+            true ->
+                K = 8388607.0 / Most,
+                << <<(round(Number * K)):24/little-signed>> || Number <- Numbers >>;
+            false ->
+                <<0:(24 * Columns)>>
+        end,
+    pack_floats(Format, Rest, Columns, <<Out/binary, (Most / 8388607.0):64/float, Packed/binary>>).
+
+%% Numbers of a file; one that is not finite raises.
+floats(f32, Bytes) -> f32(Bytes);
+floats(f16, Bytes) -> f16(Bytes);
+floats(bf16, Bytes) -> bf16(Bytes).
+
+f32(<<Number:32/little-float, Rest/binary>>) -> [Number | f32(Rest)];
+f32(<<>>) -> [].
+
+f16(<<Number:16/little-float, Rest/binary>>) -> [Number | f16(Rest)];
+f16(<<>>) -> [].
+
+bf16(<<Low, High, Rest/binary>>) ->
+    <<Number:32/float>> = <<High, Low, 0, 0>>,
+    [Number | bf16(Rest)];
+bf16(<<>>) -> [].
+
+float32(Number) ->
+    <<Rounded:32/float>> = <<Number:32/float>>,
+    Rounded.
+
+most([Number | Rest], Most) when Number > Most -> most(Rest, Number);
+most([Number | Rest], Most) when -Number > Most -> most(Rest, -Number);
+most([_ | Rest], Most) -> most(Rest, Most);
+most([], Most) -> Most.
+
+%% One packed row as numbers.
+row({Kind, Bytes}, Columns, Row) ->
+    Size = row_bytes(Kind, Columns),
+    unpack(Kind, Columns, binary:part(Bytes, Row * Size, Size)).
+
+unpack(int24, Columns, Bytes) ->
+    Size = 3 * Columns,
+    <<Scale:64/float, Row:Size/binary>> = Bytes,
+    [W * Scale || <<W:24/little-signed>> <= Row];
+unpack(int8, _, Bytes) ->
+    lists:append([[W * D || <<W:8/signed>> <= Row] || <<D:32/float, Row:32/binary>> <= Bytes]);
+unpack(int4, _, Bytes) ->
+    lists:append([
+        [D * W + M || <<_:4, W:4>> <= Row] ++ [D * W + M || <<W:4, _:4>> <= Row]
+     || <<D:32/float, M:32/float, Row:16/binary>> <= Bytes
+    ]).
+
+%% Each matrix {Kind, Parts} times the vector; Parts are packed rows, a process each.
+product(Matrices, Vector, Processes) ->
+    Most = most(Vector, 0.0),
+    {K, Scale} =
+        case Most > 1.0e-290 of
+            true -> {?ONE / Most, Most / ?ONE};
+            false -> {0.0, 0.0}
+        end,
+    Plain = [round(Number * K) || Number <- Vector],
+    Blocks =
+        case lists:any(fun({Kind, _}) -> Kind =/= int24 end, Matrices) of
+            true -> blocks(Plain);
+            false -> []
+        end,
+    Work = fun(Part) -> [part(Kind, lists:nth(Part, Parts), Plain, Blocks, Scale) || {Kind, Parts} <- Matrices] end,
+    case Processes of
+        1 ->
+            Work(1);
+        _ ->
+            Self = self(),
+            Tags = [
+                begin
+                    Tag = make_ref(),
+                    spawn_opt(fun() -> Self ! {Tag, Work(Part)} end, [link, {min_heap_size, 20000}]),
+                    Tag
+                end
+             || Part <- lists:seq(2, Processes)
+            ],
+            First = Work(1),
+            Others = [receive {Tag, Result} -> Result end || Tag <- Tags],
+            join([First | Others])
+    end.
+
+join([[] | _]) -> [];
+join(Results) -> [lists:append([hd(Result) || Result <- Results]) | join([tl(Result) || Result <- Results])].
+
+part(int24, Bytes, Plain, _, Scale) -> int24(Bytes, Plain, Scale, []);
+part(int8, Bytes, _, Blocks, Scale) -> int8(Bytes, 0.0, Blocks, Blocks, Scale, []);
+part(int4, Bytes, _, Blocks, Scale) -> int4(Bytes, 0.0, Blocks, Blocks, Scale, []).
+
+%% Before each 32 numbers their sum.
+blocks([X0, X1, X2, X3, X4, X5, X6, X7, X8, X9, X10, X11, X12, X13, X14, X15, X16, X17, X18, X19, X20, X21, X22, X23, X24, X25, X26, X27, X28, X29, X30, X31 | Rest]) ->
+    Sum = X0 + X1 + X2 + X3 + X4 + X5 + X6 + X7 + X8 + X9 + X10 + X11 + X12 + X13 + X14 + X15 + X16 + X17 + X18 +
+          X19 + X20 + X21 + X22 + X23 + X24 + X25 + X26 + X27 + X28 + X29 + X30 + X31,
+    [Sum, X0, X1, X2, X3, X4, X5, X6, X7, X8, X9, X10, X11, X12, X13, X14, X15, X16, X17, X18, X19, X20, X21, X22, X23, X24, X25, X26, X27, X28, X29, X30, X31 | blocks(Rest)];
+blocks(_) -> [].
+
+int24(<<S:64/float, Rest/binary>>, All, Scale, Out) -> int24(Rest, All, 0, S, All, Scale, Out);
+int24(<<>>, _, _, Out) -> lists:reverse(Out).
+
+int24(<<W0:24/little-signed, W1:24/little-signed, W2:24/little-signed, W3:24/little-signed, W4:24/little-signed, W5:24/little-signed, W6:24/little-signed, W7:24/little-signed, Rest/binary>>,
+    [X0, X1, X2, X3, X4, X5, X6, X7 | Left], Sum, S, All, Scale, Out) ->
+    int24(Rest, Left, Sum + W0 * X0 + W1 * X1 + W2 * X2 + W3 * X3 + W4 * X4 + W5 * X5 + W6 * X6 + W7 * X7, S, All, Scale, Out);
+int24(Rest, [], Sum, S, All, Scale, Out) ->
+    int24(Rest, All, Scale, [Sum * S * Scale | Out]);
+int24(<<W:24/little-signed, Rest/binary>>, [X | Left], Sum, S, All, Scale, Out) ->
+    int24(Rest, Left, Sum + W * X, S, All, Scale, Out).
+
+int8(<<D:32/float, W0:8/signed, W1:8/signed, W2:8/signed, W3:8/signed, W4:8/signed, W5:8/signed, W6:8/signed, W7:8/signed,
+        W8:8/signed, W9:8/signed, W10:8/signed, W11:8/signed, W12:8/signed, W13:8/signed, W14:8/signed,
+        W15:8/signed, W16:8/signed, W17:8/signed, W18:8/signed, W19:8/signed, W20:8/signed, W21:8/signed,
+        W22:8/signed, W23:8/signed, W24:8/signed, W25:8/signed, W26:8/signed, W27:8/signed, W28:8/signed,
+        W29:8/signed, W30:8/signed, W31:8/signed,
+    Rest/binary>>, Sum, [_, X0, X1, X2, X3, X4, X5, X6, X7, X8, X9, X10, X11, X12, X13, X14, X15, X16, X17, X18, X19, X20, X21, X22, X23, X24, X25, X26, X27, X28, X29, X30, X31 | Left], All, Scale, Out) ->
+    Block = W0 * X0 + W1 * X1 + W2 * X2 + W3 * X3 + W4 * X4 + W5 * X5 + W6 * X6 + W7 * X7 + W8 * X8 + W9 * X9 + W10
+            * X10 + W11 * X11 + W12 * X12 + W13 * X13 + W14 * X14 + W15 * X15 + W16 * X16 + W17 * X17 + W18 * X18 +
+            W19 * X19 + W20 * X20 + W21 * X21 + W22 * X22 + W23 * X23 + W24 * X24 + W25 * X25 + W26 * X26 + W27 *
+            X27 + W28 * X28 + W29 * X29 + W30 * X30 + W31 * X31,
+    int8(Rest, Sum + D * Block, Left, All, Scale, Out);
+int8(<<>>, Sum, [], _, Scale, Out) ->
+    lists:reverse([Sum * Scale | Out]);
+int8(Rest, Sum, [], All, Scale, Out) ->
+    int8(Rest, 0.0, All, All, Scale, [Sum * Scale | Out]);
+int8(<<>>, _, _, _, _, []) -> [].
+
+int4(<<D:32/float, M:32/float, H0:4, L0:4, H1:4, L1:4, H2:4, L2:4, H3:4, L3:4, H4:4, L4:4, H5:4, L5:4, H6:4, L6:4, H7:4, L7:4, H8:4, L8:4,
+        H9:4, L9:4, H10:4, L10:4, H11:4, L11:4, H12:4, L12:4, H13:4, L13:4, H14:4, L14:4, H15:4, L15:4,
+    Rest/binary>>, Sum, [Least, X0, X1, X2, X3, X4, X5, X6, X7, X8, X9, X10, X11, X12, X13, X14, X15, X16, X17, X18, X19, X20, X21, X22, X23, X24, X25, X26, X27, X28, X29, X30, X31 | Left], All, Scale, Out) ->
+    Block = L0 * X0 + L1 * X1 + L2 * X2 + L3 * X3 + L4 * X4 + L5 * X5 + L6 * X6 + L7 * X7 + L8 * X8 + L9 * X9 + L10
+            * X10 + L11 * X11 + L12 * X12 + L13 * X13 + L14 * X14 + L15 * X15 + H0 * X16 + H1 * X17 + H2 * X18 + H3
+            * X19 + H4 * X20 + H5 * X21 + H6 * X22 + H7 * X23 + H8 * X24 + H9 * X25 + H10 * X26 + H11 * X27 + H12 *
+            X28 + H13 * X29 + H14 * X30 + H15 * X31,
+    int4(Rest, Sum + D * Block + M * Least, Left, All, Scale, Out);
+int4(<<>>, Sum, [], _, Scale, Out) ->
+    lists:reverse([Sum * Scale | Out]);
+int4(Rest, Sum, [], All, Scale, Out) ->
+    int4(Rest, 0.0, All, All, Scale, [Sum * Scale | Out]);
+int4(<<>>, _, _, _, _, []) -> [].
+
+%% Attention of one query over the keys and values of one head, the latest first, as far as the window.
+attend(Query, Keys, Values, Scale) ->
+    Scores = [dot(Query, Key) * Scale || Key <- Keys],
+    Most = lists:max(Scores),
+    Weights = [math:exp(max(Score - Most, -700.0)) || Score <- Scores],
+    Total = lists:sum(Weights),
+    [Value / Total || Value <- weighted(Weights, Values, [])].
+
+weighted([Weight | Weights], [Value | Values], []) ->
+    weighted(Weights, Values, [Weight * Number || Number <- Value]);
+weighted([Weight | Weights], [Value | Values], Sum) ->
+    weighted(Weights, Values, add(Weight, Value, Sum));
+weighted(_, _, Sum) ->
+    Sum.
+
+add(Weight, [Number | Numbers], [Sum | Sums]) -> [Weight * Number + Sum | add(Weight, Numbers, Sums)];
+add(_, [], []) -> [].
+
+dot(One, Other) -> dot(One, Other, 0.0).
+
+dot([A | As], [B | Bs], Sum) -> dot(As, Bs, Sum + A * B);
+dot([], [], Sum) -> Sum.
+
+sum_of_squares(Numbers) -> dot(Numbers, Numbers).
+
+%% Pairs (i, i + half) of a head, turned by the angles' cosines and sines.
+rotate(Head, Cosines, Sines) ->
+    {First, Second} = lists:split(length(Cosines), Head),
+    turn(First, Second, Cosines, Sines, [], []).
+
+turn([A | As], [B | Bs], [C | Cs], [S | Ss], Low, High) ->
+    turn(As, Bs, Cs, Ss, [A * C - B * S | Low], [B * C + A * S | High]);
+turn([], Rest, [], [], Low, High) ->
+    lists:reverse(Low, lists:reverse(High, Rest)).
+
+%% {error, Reason} of work that meets a number that is not finite, or bytes that are not what they should be.
+guarded(Work) ->
+    try
+        {ok, Work()}
+    catch
+        error:badarith -> {error, <<"numbers that are not finite">>};
+        error:{badmatch, _} -> {error, <<"bytes that are no finite numbers">>};
+        error:function_clause -> {error, <<"bytes that are no finite numbers">>}
+    end.
+
+cut_rows(Bytes, Size) -> [Row || <<Row:Size/binary>> <= Bytes].
+
+%% Rows as rotary pairs (i, i + half) of each head; GGUF's llama family has (2 i, 2 i + 1).
+unpermute([], _) -> [];
+unpermute(Values, Width) ->
+    {Head, Rest} = lists:split(Width, Values),
+    {Even, Odd} = alternate(Head),
+    Even ++ Odd ++ unpermute(Rest, Width).
+
+alternate([A, B | Rest]) ->
+    {As, Bs} = alternate(Rest),
+    {[A | As], [B | Bs]};
+alternate([]) -> {[], []}.
+
+unpermute_rows(Bytes, Size, Width) -> iolist_to_binary(unpermute(cut_rows(Bytes, Size), Width)).
+
+%% Rows shared out among so many processes.
+parts({Kind, Bytes}, Size, Processes) ->
+    Rows = byte_size(Bytes) div Size,
+    Borders = [Rows * Part div Processes * Size || Part <- lists:seq(0, Processes)],
+    {Kind, [binary:part(Bytes, From, To - From) || {From, To} <- lists:zip(lists:droplast(Borders), tl(Borders))]}.
+
+%% silu(gate) * up
+gated([G | Gs], [U | Us]) -> [G / (1.0 + math:exp(min(-G, 700.0))) * U | gated(Gs, Us)];
+gated([], []) -> [].
+
+add([A | As], [B | Bs]) -> [A + B | add(As, Bs)];
+add([], []) -> [].
+
+scaled([X | Xs], [W | Ws], Factor) -> [X * Factor * W | scaled(Xs, Ws, Factor)];
+scaled([], [], _) -> [].
+
+heads([], _) -> [];
+heads(Numbers, Width) ->
+    {Head, Rest} = lists:split(Width, Numbers),
+    [Head | heads(Rest, Width)].
+
+%% Files.
+
+ends_with(Text, Suffix) ->
+    Skipped = byte_size(Text) - byte_size(Suffix),
+    Skipped >= 0 andalso binary:part(Text, Skipped, byte_size(Suffix)) =:= Suffix.
+
+part_index(Path) ->
+    case re:run(Path, <<"^(.*)-([0-9]+)-of-([0-9]+)\.safetensors$">>, [dotall, {capture, [1, 3], binary}]) of
+        {match, [Prefix, Count]} ->
+            case binary_to_integer(Count) > 1 of
+                true -> {ok, <<Prefix/binary, ".safetensors.index.json">>};
+                false -> {error, nil}
+            end;
+        _ -> {error, nil}
+    end.
+
+open(Path) ->
+    case file:open(Path, [read, raw, binary]) of
+        {ok, File} -> {ok, File};
+        {error, Reason} -> {error, Reason}
+    end.
+
+error_reason(Reason) -> unicode:characters_to_binary(file:format_error(Reason)).
+
+close(File) ->
+    _ = file:close(File),
+    nil.
+
+size(Path) -> filelib:file_size(Path).
+
+read_at(File, Offset, Bytes) ->
+    case file:pread(File, Offset, Bytes) of
+        {ok, Read} when byte_size(Read) =:= Bytes -> {ok, Read};
+        {ok, Read} -> {error, {short, byte_size(Read)}};
+        eof -> {error, {short, 0}};
+        {error, Reason} -> {error, {refused, error_reason(Reason)}}
+    end.
+
+kind(Path) ->
+    case {filelib:is_dir(Path), filelib:is_regular(Path)} of
+        {true, _} -> folder;
+        {_, true} -> file;
+        _ -> nothing
+    end.
+
+list_folder(Path) ->
+    case file:list_dir(Path) of
+        {ok, Names} -> {ok, lists:sort([Name || Name <- [unicode:characters_to_binary(N) || N <- Names], is_binary(Name)])};
+        {error, Reason} -> {error, error_reason(Reason)}
+    end.
+
+%% Chance.
+
+%% The first 53 bits of a block as a number in [0, 1).
+chacha(Seed, Position) ->
+    Key = <<Seed:64/little, 0:192>>,
+    <<Bits:64/little>> = crypto:crypto_one_time(chacha20, Key, <<Position:64/little, 0:64>>, <<0:64>>, true),
+    (Bits bsr 11) / (1 bsl 53).
+
+parallelism() -> erlang:system_info(schedulers_online).
+
+%% By falling logit, then by id.
+order(Candidates) ->
+    lists:sort(fun({IdA, A}, {IdB, B}) -> A > B orelse (A == B andalso IdA < IdB) end, Candidates).
+
+%% A session: a process that keeps a state and lives as long as the one that opened it.
+
+start(State, Fresh) ->
+    Opener = self(),
+    spawn(fun() ->
+        monitor(process, Opener),
+        serve(State, Fresh, none)
+    end).
+
+serve(State, Fresh, User) ->
+    receive
+        {'DOWN', _, process, User, _} ->
+            serve(State, Fresh, none);
+        {'DOWN', _, process, _, _} ->
+            ok;
+        {acquire, From, Tag} when User =:= none ->
+            monitor(process, From),
+            From ! {Tag, {ok, nil}},
+            serve(State, Fresh, From);
+        {acquire, From, Tag} ->
+            From ! {Tag, {error, busy}},
+            serve(State, Fresh, User);
+        {release, From, Tag} ->
+            From ! {Tag, {ok, nil}},
+            serve(State, Fresh, case From of User -> none; _ -> User end);
+        {call, From, Tag, Work} ->
+            try Work(State) of
+                {Next, Answer} ->
+                    From ! {Tag, {ok, Answer}},
+                    serve(Next, Fresh, User)
+            catch
+                error:badarith ->
+                    From ! {Tag, {error, overflow}},
+                    serve(Fresh, Fresh, User)
+            end;
+        {stop, From, Tag} when User =:= none; User =:= From ->
+            From ! {Tag, {ok, nil}};
+        {stop, From, Tag} ->
+            From ! {Tag, {error, busy}},
+            serve(State, Fresh, User)
+    end.
+
+call(Session, Work) -> ask(Session, fun(From, Tag) -> {call, From, Tag, Work} end).
+
+acquire(Session) -> ask(Session, fun(From, Tag) -> {acquire, From, Tag} end).
+
+release(Session) -> ask(Session, fun(From, Tag) -> {release, From, Tag} end).
+
+stop(Session) -> ask(Session, fun(From, Tag) -> {stop, From, Tag} end).
+
+ask(Session, Message) ->
+    Tag = monitor(process, Session),
+    Session ! Message(self(), Tag),
+    receive
+        {Tag, Answer} ->
+            demonitor(Tag, [flush]),
+            Answer;
+        {'DOWN', Tag, process, Session, _} ->
+            {error, closed}
+    end.
+
+find(Key, Table) ->
+    case Table of
+        #{Key := Value} -> {ok, Value};
+        _ -> {error, nil}
+    end.
+
+%% The value at a place of a tuple, counted from 0.
+pick(Tuple, Place) when Place >= 0, Place < tuple_size(Tuple) -> {ok, element(Place + 1, Tuple)};
+pick(_, _) -> {error, nil}.
+
+bytes_of(Text) -> binary_to_list(Text).
+
+as_text(Bytes) -> Bytes.
+
+%% Text.
+
+is_utf8(Bytes) -> is_binary(unicode:characters_to_binary(Bytes)).
+
+%% {Whole, Rest}: whole characters, with U+FFFD for bytes that never become one, and what may yet become one.
+utf8_prefix(Bytes) -> utf8_prefix(Bytes, <<>>).
+
+utf8_prefix(Bytes, Done) ->
+    case unicode:characters_to_binary(Bytes) of
+        Text when is_binary(Text) -> {<<Done/binary, Text/binary>>, <<>>};
+        {incomplete, Text, Rest} -> {<<Done/binary, Text/binary>>, Rest};
+        {error, Text, Rest} ->
+            Bad = bad_length(Rest),
+            <<_:Bad/binary, More/binary>> = Rest,
+            utf8_prefix(More, <<Done/binary, Text/binary, 16#FFFD/utf8>>)
+    end.
+
+%% Bytes that one U+FFFD stands for: the longest beginning of a character, one at least.
+bad_length(<<A, B, C, _/binary>>) when A >= 16#F0, A =< 16#F4, B band 16#C0 =:= 16#80, C band 16#C0 =:= 16#80,
+        (A =/= 16#F0 orelse B >= 16#90), (A =/= 16#F4 orelse B < 16#90) -> 3;
+bad_length(<<A, B, _/binary>>) when A >= 16#F0, A =< 16#F4, B band 16#C0 =:= 16#80,
+        (A =/= 16#F0 orelse B >= 16#90), (A =/= 16#F4 orelse B < 16#90) -> 2;
+bad_length(<<A, B, _/binary>>) when A >= 16#E0, A =< 16#EF, B band 16#C0 =:= 16#80,
+        (A =/= 16#E0 orelse B >= 16#A0), (A =/= 16#ED orelse B < 16#A0) -> 2;
+bad_length(_) -> 1.
+
+%% The pieces that a pattern matches, and what lies between, in their order.
+find_pieces(Pattern, Text) ->
+    case re:run(Text, Pattern, [global, {capture, first, index}]) of
+        {match, Matches} -> cut(Text, 0, [Place || [Place] <- Matches]);
+        nomatch -> [Text || Text =/= <<>>]
+    end.
+
+compile_pattern(Pattern) ->
+    case re:compile(Pattern, [unicode, ucp]) of
+        {ok, Compiled} -> {ok, Compiled};
+        {error, _} -> {error, Pattern}
+    end.
+
+number([First | Rest], Next) -> [{First, Next} | number(Rest, Next + 1)];
+number([], _) -> [].
+
+number_first(Values) -> number_first(Values, 0).
+
+number_first([First | Rest], Next) -> [{Next, First} | number_first(Rest, Next + 1)];
+number_first([], _) -> [].
+
+%% {ok, {Before, Stop}} of the stop that ends first, or {error, {Certain, Held}}.
+find_stop(Text, Stops) ->
+    Found = [
+        {Start + Length, -Length, Start, Stop}
+     || Stop <- Stops, {Start, Length} <- [binary:match(Text, Stop)]
+    ],
+    case lists:sort(Found) of
+        [{_, _, Start, Stop} | _] -> {ok, {binary:part(Text, 0, Start), Stop}};
+        [] ->
+            Held = lists:max([held(Text, Stop, min(byte_size(Text), byte_size(Stop) - 1)) || Stop <- Stops]),
+            Certain = byte_size(Text) - Held,
+            {error, {binary:part(Text, 0, Certain), binary:part(Text, Certain, Held)}}
+    end.
+
+%% Bytes at the end of a text that a stop begins with.
+held(_, _, 0) -> 0;
+held(Text, Stop, Length) ->
+    case binary:part(Text, byte_size(Text) - Length, Length) =:= binary:part(Stop, 0, Length) of
+        true -> Length;
+        false -> held(Text, Stop, Length - 1)
+    end.
+
+split_first(<<First/utf8, Rest/binary>>, With) -> <<First/utf8, With/binary, Rest/binary>>;
+split_first(Text, _) -> Text.
+
+cut_at(Text, []) -> [Text || Text =/= <<>>];
+cut_at(Text, Texts) -> cut(Text, 0, binary:matches(Text, [One || One <- Texts, One =/= <<>>])).
+
+replace(Text, Each, With) -> binary:replace(Text, Each, With, [global]).
+
+characters(Text) -> [<<Character/utf8>> || <<Character/utf8>> <= Text].
+
+before_each(Text, Mark) ->
+    case binary:split(Text, Mark, [global]) of
+        [<<>> | Rest] -> [<<Mark/binary, Part/binary>> || Part <- Rest];
+        [First | Rest] -> [First | [<<Mark/binary, Part/binary>> || Part <- Rest]]
+    end.
+
+%% GPT-2's alphabet: bytes that print stand for themselves, the others for characters from 256 on, in their order.
+byte_symbols(Word) -> [<<(symbol(Byte))/utf8>> || <<Byte>> <= Word].
+
+symbol(Byte) when Byte >= 33, Byte =< 126; Byte >= 161, Byte =< 172; Byte >= 174 -> Byte;
+symbol(Byte) when Byte =< 32 -> 256 + Byte;
+symbol(Byte) when Byte =< 160 -> 256 + 33 + Byte - 127;
+symbol(173) -> 256 + 67.
+
+%% A token that has a character outside of the alphabet is its own text.
+bytes_of_symbols(Text) ->
+    Bytes = [byte(Character) || <<Character/utf8>> <= Text],
+    case lists:member(none, Bytes) of
+        true -> Text;
+        false -> list_to_binary(Bytes)
+    end.
+
+byte(Character) when Character >= 33, Character =< 126; Character >= 161, Character =< 172 -> Character;
+byte(Character) when Character >= 174, Character =< 255 -> Character;
+byte(Character) when Character >= 256, Character =< 288 -> Character - 256;
+byte(Character) when Character >= 289, Character =< 322 -> Character - 289 + 127;
+byte(323) -> 173;
+byte(_) -> none.
+
+byte_tokens(Text) -> [<<"<0x", (binary:encode_hex(<<Byte>>))/binary, ">">> || <<Byte>> <= Text].
+
+byte_of_token(<<"<0x", Hex:2/binary, ">">>) ->
+    try
+        {ok, binary:decode_hex(Hex)}
+    catch
+        error:badarg -> {error, nil}
+    end;
+byte_of_token(_) -> {error, nil}.
+
+utf8_or_marks(Bytes) ->
+    case unicode:characters_to_binary(Bytes) of
+        Text when is_binary(Text) -> Text;
+        _ -> binary:copy(<<16#FFFD/utf8>>, byte_size(Bytes))
+    end.
+
+%% Every pair of tokens that makes a token, by its score, then the longer left part.
+merges_of_scores(Tokens) ->
+    Numbered = number(Tokens, 0),
+    Places = maps:from_list([{Text, Place} || {{Text, _}, Place} <- Numbered]),
+    Merges = [
+        {-Score, -Chars, Chars - length(Cuts) - 1, Place, First, Second, Left, Right}
+     || {{Text, Score}, Place} <- Numbered,
+        byte_size(Text) =< 256,
+        Cuts <- [cuts(Text)],
+        {Chars, Left, Right} <- Cuts,
+        {ok, First} <- [maps:find(Left, Places)],
+        {ok, Second} <- [maps:find(Right, Places)]
+    ],
+    [{Left, Right} || {_, _, _, _, _, _, Left, Right} <- lists:sort(Merges)].
+
+cuts(Text) -> cuts(Text, 1, characters_sizes(Text), 0).
+
+cuts(Text, Chars, [Size, Next | Rest], At) ->
+    Cut = At + Size,
+    [
+        {Chars, binary:part(Text, 0, Cut), binary:part(Text, Cut, byte_size(Text) - Cut)}
+        | cuts(Text, Chars + 1, [Next | Rest], Cut)
+    ];
+cuts(_, _, _, _) -> [].
+
+characters_sizes(Text) -> [byte_size(<<Character/utf8>>) || <<Character/utf8>> <= Text].
+
+split_all(Text, At) -> binary:split(Text, At, [global]).
+
+strip_breaks(<<"
+", Rest/binary>>, true, Right) -> strip_breaks(Rest, true, Right);
+strip_breaks(Text, _, true) -> string:trim(Text, trailing, "
+");
+strip_breaks(Text, _, false) -> Text.
+
+%% Symbols in pairs: the pair of the lowest rank becomes one wherever it stands, until no pair has a rank.
+merge(Ranks, Symbols) ->
+    case best(Ranks, Symbols, none, none) of
+        none -> Symbols;
+        {Left, Right} -> merge(Ranks, join_pairs(Symbols, Left, Right, <<Left/binary, Right/binary>>))
+    end.
+
+best(Ranks, [Left | [Right | _] = Rest], Least, Pair) ->
+    case Ranks of
+        #{{Left, Right} := Rank} when Rank < Least -> best(Ranks, Rest, Rank, {Left, Right});
+        _ -> best(Ranks, Rest, Least, Pair)
+    end;
+best(_, _, _, Pair) -> Pair.
+
+join_pairs([Left, Right | Rest], Left, Right, Both) -> [Both | join_pairs(Rest, Left, Right, Both)];
+join_pairs([First | Rest], Left, Right, Both) -> [First | join_pairs(Rest, Left, Right, Both)];
+join_pairs([], _, _, _) -> [].
+
+cut(Text, At, [{Start, Length} | Rest]) ->
+    Before = [binary:part(Text, At, Start - At) || Start > At],
+    Piece = [binary:part(Text, Start, Length) || Length > 0],
+    Before ++ Piece ++ cut(Text, Start + Length, Rest);
+cut(Text, At, []) ->
+    [binary:part(Text, At, byte_size(Text) - At) || At < byte_size(Text)].

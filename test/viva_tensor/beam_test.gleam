@@ -1,0 +1,186 @@
+//// Pure Gleam gives what transformers gives, and what the native library
+//// gives where that is loaded.
+
+import support
+import viva_tensor as t
+import viva_tensor/json
+import viva_tensor/otp
+
+pub fn llama_test() {
+  check("llama")
+}
+
+pub fn llama2_sharded_f16_test() {
+  check("llama2-sharded-f16")
+}
+
+pub fn llama3_test() {
+  check("llama3")
+}
+
+pub fn mistral_test() {
+  check("mistral")
+}
+
+pub fn qwen2_test() {
+  check("qwen2")
+}
+
+pub fn qwen3_test() {
+  check("qwen3")
+}
+
+fn load_path(path: String) -> t.Model {
+  let options = t.load_opts() |> t.device(t.Beam) |> t.threads(2)
+  let assert Ok(model) = t.load_model_with(path, options)
+  model
+}
+
+fn check(name: String) -> Nil {
+  let golden = support.golden(name)
+  let model = load_path(support.folder <> name)
+  let assert Ok(info) = t.model_info(model)
+  assert info.device == "beam"
+  support.each(support.list(golden, "cases"), check_case(name, model, _))
+  support.each(support.list(golden, "tokenize"), check_tokens(name, model, _))
+  support.each(support.list(golden, "chat"), check_chat(name, model, _))
+}
+
+fn check_case(name: String, model: t.Model, golden: json.Json) -> Nil {
+  let prompt = support.text(golden, "prompt")
+  let token_ids = support.ids(golden, "greedy_ids")
+  let options = support.greedy(otp.length(token_ids))
+  let assert Ok(result) = t.generate(model, prompt, options)
+  assert #(name, prompt, result.prompt_token_ids)
+    == #(name, prompt, support.ids(golden, "prompt_ids"))
+  assert #(name, prompt, result.token_ids) == #(name, prompt, token_ids)
+  assert #(name, prompt, result.text)
+    == #(name, prompt, support.text(golden, "text"))
+  assert result.finish_reason == t.Length
+}
+
+fn check_tokens(name: String, model: t.Model, golden: json.Json) -> Nil {
+  let text = support.text(golden, "text")
+  let ids = support.ids(golden, "ids")
+  let plain = support.ids(golden, "ids_plain")
+  assert #(name, text, t.tokenize(model, text, t.WithSpecialTokens))
+    == #(name, text, Ok(ids))
+  assert #(name, text, t.tokenize(model, text, t.WithoutSpecialTokens))
+    == #(name, text, Ok(plain))
+  assert #(name, text, t.detokenize(model, plain, t.WithSpecialTokens))
+    == #(name, text, Ok(support.text(golden, "decoded")))
+}
+
+fn check_chat(name: String, model: t.Model, golden: json.Json) -> Nil {
+  let messages = {
+    use message <- otp.map(support.list(golden, "messages"))
+    let role = case support.text(message, "role") {
+      "system" -> t.System
+      "user" -> t.User
+      "assistant" -> t.Assistant
+      other -> t.OtherRole(other)
+    }
+    t.Message(role, support.text(message, "content"))
+  }
+  assert #(name, t.render(model, messages, t.WithGenerationPrompt))
+    == #(name, Ok(support.text(golden, "text")))
+}
+
+/// GGUF with byte-level BPE in Q4_0, with SentencePiece in Q8_0.
+pub fn gguf_test() {
+  use name <- support.each(["llama_bpe_q4_0", "llama_sentencepiece_q8_0"])
+  let folder = "test/fixtures/gguf_models/" <> name
+  let assert Ok(text) = otp.read_file(folder <> "/golden.json")
+  let assert Ok(golden) = json.decode(text)
+  let model = load_path(folder <> "/model.gguf")
+  use golden <- support.each(support.list(golden, "cases"))
+  let ids = support.ids(golden, "greedy_ids")
+  let request = t.request(support.greedy(otp.length(ids)))
+  let assert Ok(result) =
+    t.generate_tokens(model, support.ids(golden, "prompt_ids"), request)
+  assert #(name, result.token_ids) == #(name, ids)
+}
+
+/// The same cases on both devices: texts, tokens, reasons, errors.
+pub fn both_devices_test() {
+  case support.library_loaded() {
+    False -> Nil
+    True -> {
+      use name <- support.each(["llama", "mistral", "qwen3"])
+      let beam = load_path(support.folder <> name)
+      let native = support.load(name)
+      use request <- support.each(requests())
+      use prompt <- support.each(["Hello, world", "", "é 世界 <|eot_id|>"])
+      let outcome = fn(model) {
+        case t.generate_with(model, prompt, request) {
+          Ok(result) ->
+            Ok(#(
+              result.text,
+              result.token_ids,
+              result.prompt_token_ids,
+              result.finish_reason,
+            ))
+          Error(error) -> Error(error)
+        }
+      }
+      assert #(name, prompt, outcome(beam)) == #(name, prompt, outcome(native))
+      let chat = fn(model) {
+        case t.chat(model, [t.user(prompt)], request) {
+          Ok(result) -> Ok(#(result.prompt_token_ids, result.token_ids))
+          Error(error) -> Error(error)
+        }
+      }
+      assert #(name, prompt, chat(beam)) == #(name, prompt, chat(native))
+    }
+  }
+}
+
+fn requests() -> List(t.Request) {
+  let options = t.GenerateOpts(..support.greedy(12), stop_on_eos: True)
+  let warm = t.GenerateOpts(..options, temperature: 0.8, seed: 7)
+  [
+    t.request(options),
+    t.request(warm),
+    t.request(t.GenerateOpts(..warm, top_k: t.TopK(5), seed: 123)),
+    t.request(t.GenerateOpts(..warm, top_p: 0.7)),
+    t.request(warm) |> t.min_p(0.1),
+    t.request(options) |> t.repetition_penalty(1.3),
+    t.request(options) |> t.stop_at(["e", "th"]),
+    t.request(t.GenerateOpts(..options, max_new_tokens: 0)),
+    t.request(t.GenerateOpts(..options, temperature: -1.0)),
+    t.request(t.GenerateOpts(..options, top_k: t.TopK(0))),
+    t.request(options) |> t.stop_at([""]),
+  ]
+}
+
+pub fn session_test() {
+  let model = load_path(support.folder <> "llama")
+  let request = t.request(support.greedy(4))
+  let assert Ok(session) = t.open_session(model, [])
+  let assert Ok(first) = t.complete(session, "Hello", request)
+  assert first.cached_tokens == 0
+  let assert Ok(second) = t.complete(session, "Hello, world", request)
+  assert second.cached_tokens > 0
+  let assert Ok(fresh) = t.generate_with(model, "Hello, world", request)
+  assert second.token_ids == fresh.token_ids
+  let assert Ok(#(session, answer)) = t.ask(session, "Hi", request)
+  assert t.messages(session) == [t.user("Hi"), t.assistant(answer.text)]
+  let assert Ok(Nil) = t.close_session(session)
+  let assert Ok(Nil) = t.close_session(session)
+  let assert Error(t.InvalidOption(option: "session", ..)) =
+    t.complete(session, "Hello", request)
+}
+
+pub fn pieces_and_stop_test() {
+  let model = load_path(support.folder <> "llama3")
+  let request = t.request(support.greedy(16))
+  let assert Ok(whole) =
+    t.stream(model, "Hello", request, fn(piece) {
+      support.notify(support.self(), piece)
+      t.Continue
+    })
+  assert otp.concat(support.received()) == whole.text
+  let assert Ok(stopped) = t.stream(model, "Hello", request, fn(_) { t.Stop })
+  assert stopped.finish_reason == t.Cancelled
+  assert otp.length(stopped.token_ids) < 16
+}
