@@ -62,7 +62,7 @@ def tables() -> str:
     groups: dict[tuple[str, str], list[dict]] = {}
     for file in (ROOT / "bench" / "results").glob("*.json"):
         result = json.loads(file.read_text(encoding="utf-8"))
-        if NEEDED <= result.keys() and result["kind"] == "measured":
+        if isinstance(result, dict) and NEEDED <= result.keys() and result["kind"] == "measured":
             groups.setdefault((result["machine"], result["commit"]), []).append(result)
     return "\n\n".join(table(*key, results) for key, results in sorted(groups.items())) or EMPTY
 
