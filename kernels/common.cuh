@@ -250,11 +250,18 @@ struct q6_k {
   }
 };
 
-// The eight weights of `row` from column `k` on, scales applied.
-template <class F> DEV void weights_at(const Matrix& w, u32 row, u32 k, float* out) {
+// Only F8_E4M3 has scales beside its blocks.
+template <class F> struct Scaled { enum { YES = 0 }; };
+template <> struct Scaled<f8_e4m3> { enum { YES = 1 }; };
+
+// The eight weights of `row` from column `k` on, without their scales.
+template <class F> DEV void unscaled_at(const Matrix& w, u32 row, u32 k, float* out) {
   u32 blocks = w.cols / F::LEN;
   F::eight(w.weights, (u64)w.rows * blocks, (u64)row * blocks + k / F::LEN, k % F::LEN / 8, out);
-  if (!w.scales) return;
+}
+
+template <class F> DEV void apply_scales(const Matrix& w, u32 row, u32 k, float* out) {
+  if (!Scaled<F>::YES || !w.scales) return;
   const float* scales = w.scales + (u64)row * w.scale_blocks;
   if (w.scale_cols % 8 == 0) {
     float scale = scales[k / w.scale_cols];
@@ -265,6 +272,12 @@ template <class F> DEV void weights_at(const Matrix& w, u32 row, u32 k, float* o
 #pragma unroll
     for (int i = 0; i < 8; i++) out[i] = __fmul_rn(out[i], scales[min((k + i) / w.scale_cols, w.scale_blocks - 1)]);
   }
+}
+
+// The eight weights of `row` from column `k` on, scales applied.
+template <class F> DEV void weights_at(const Matrix& w, u32 row, u32 k, float* out) {
+  unscaled_at<F>(w, row, k, out);
+  apply_scales<F>(w, row, k, out);
 }
 
 // kind: 0 SiLU, 1 GELU (erf), 2 GELU (tanh), 3 ReLU.
