@@ -247,3 +247,22 @@ fn configs_are_read_as_auto_tokenizer_reads_them() {
         }
     }
 }
+
+#[test]
+fn texts_that_fit_are_never_refused_by_their_length() {
+    for folder in TINY {
+        let (tokenizer, golden) = (tokenizer(folder), json(folder, "golden.json"));
+        for case in golden["tokenize"].as_array().unwrap() {
+            let limit = ids(&case["ids"]).len();
+            assert_eq!(tokenizer.check_fits(text(case, "text"), limit), Ok(()), "{folder}: {case}");
+        }
+    }
+    // Like SmolLM2's: a byte-level vocabulary that lacks a control character.
+    let mut file = json("llama3", "tokenizer.json");
+    assert!(file["model"]["vocab"].as_object_mut().unwrap().remove("Ā").is_some());
+    let tokenizer = Tokenizer::from_huggingface(file.to_string().as_bytes(), None).unwrap();
+    let (control, letters) = ("\0".repeat(100_000), "a".repeat(100_000));
+    assert_eq!(tokenizer.encode(&control, false), Ok(vec![]));
+    assert_eq!(tokenizer.check_fits(&control, 0), Ok(()));
+    assert!(matches!(tokenizer.check_fits(&letters, 16), Err(Error::ContextOverflow { limit_tokens: 16, .. })));
+}

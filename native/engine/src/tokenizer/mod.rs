@@ -46,8 +46,8 @@ pub struct Tokenizer {
     eos_ids: Vec<u32>,
     plan: decoder::Plan,
     matcher: matcher::Matcher,
-    /// The most bytes of text that one token stands for, where there is a bound.
-    longest_bytes: Option<usize>,
+    /// How much text a token stands for, where there is a bound.
+    reach: Option<reach::Reach>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,9 +117,9 @@ impl Tokenizer {
         let ids: BTreeSet<u32> = eos.iter().map(|(id, _)| *id).chain(more_eos_ids).collect();
         let plan = decoder::Plan::new(inner.get_decoder(), clean_up);
         let matcher = guarded("added tokens", || matcher::Matcher::new(&inner))?;
-        let longest_bytes = guarded("tokens", || Ok(reach::longest_bytes(&inner)))?;
+        let reach = guarded("tokens", || Ok(reach::Reach::of(&inner)))?;
         let eos_ids = ids.into_iter().collect();
-        Ok(Tokenizer { inner, around, named, bos, eos, eos_ids, plan, matcher, longest_bytes })
+        Ok(Tokenizer { inner, around, named, bos, eos, eos_ids, plan, matcher, reach })
     }
 
     /// The ids of `text`. The text of an added token is that token, as in transformers; `add_special` puts the
@@ -137,7 +137,7 @@ impl Tokenizer {
 
     /// Errors: `ContextOverflow` for a text that takes more tokens than that for sure, seen from its length alone.
     pub fn check_fits(&self, text: &str, limit_tokens: usize) -> Result<()> {
-        let least = self.longest_bytes.and_then(|longest| text.len().checked_div(longest)).unwrap_or(0);
+        let least = self.reach.as_ref().map_or(0, |reach| reach.least_tokens(text));
         if least > limit_tokens {
             return Err(Error::ContextOverflow { wanted_tokens: least, limit_tokens });
         }
