@@ -86,6 +86,10 @@ lint: build ## clippy, warnings, formats and the speed table, each as an error
 	@python3 tools/speed_table.py --check
 	@if [ -f mix.exs ]; then mix format --check-formatted && mix compile --force --warnings-as-errors; fi
 
+.PHONY: prebuilt
+prebuilt: build ## the native library as an archive in dist/, and the list of checksums in priv/
+	@python3 tools/make_prebuilt.py
+
 .PHONY: clean
 clean: ## delete what was built here (.toolchain and the fetched model stay)
 	@rm -rf build _build $(NIF) native/target

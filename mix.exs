@@ -1,6 +1,45 @@
+defmodule Mix.Tasks.Compile.VivaTensorGleam do
+  # Turns the Gleam modules into Erlang where there is a gleam: text and tensors without the native library. A package
+  # brings them along in generated/. It stands here, and not in lib/, because it runs before lib/ is compiled.
+  @moduledoc false
+  use Mix.Task.Compiler
+
+  @out "build/mix"
+  @stamp "build/mix/stamp"
+
+  # Where the Erlang code of the Gleam modules lies.
+  def folder, do: if(File.dir?("generated"), do: "generated", else: Path.join(@out, "_gleam_artefacts"))
+
+  @impl true
+  def run(_arguments) do
+    gleam = System.find_executable("gleam")
+    sources = Path.wildcard("src/**/*.gleam")
+
+    if folder() == "generated" or gleam == nil or not Mix.Utils.stale?(sources, [@stamp]),
+      do: {:noop, []},
+      else: compile(gleam)
+  end
+
+  # From a copy, because gleam would compile test/ too.
+  defp compile(gleam) do
+    File.rm_rf!(@out)
+    [package, libraries] = Enum.map(["package", "lib"], &Path.join(@out, &1))
+    Enum.each([package, libraries], &File.mkdir_p!/1)
+    File.cp!("gleam.toml", Path.join(package, "gleam.toml"))
+    File.cp_r!("src", Path.join(package, "src"))
+    arguments = ~w(compile-package --target erlang --no-beam --package #{package} --out #{@out} --lib #{libraries})
+
+    case System.cmd(gleam, arguments, stderr_to_stdout: true) do
+      {_, 0} -> {File.touch!(@stamp), []}
+      {output, _} -> Mix.raise("viva_tensor's Gleam modules were not compiled:\n" <> output)
+    end
+  end
+end
+
 defmodule Mix.Tasks.Compile.VivaTensorNif do
   # Builds the native library with cargo, where its sources and cargo are there and the library is missing or older
-  # than them. It stands here, and not in lib/, because it runs before lib/ is compiled.
+  # than them; or fetches a prebuilt one, where VIVA_TENSOR_URL says from where. It comes last: the module
+  # viva_tensor_install does the work.
   @moduledoc false
   use Mix.Task.Compiler
 
@@ -11,48 +50,41 @@ defmodule Mix.Tasks.Compile.VivaTensorNif do
   @impl true
   def run(_arguments) do
     sources = @sources |> Enum.flat_map(&Path.wildcard/1) |> Enum.reject(&File.dir?/1)
-    cargo = System.find_executable("cargo") || in_home("cargo")
+    there? = File.exists?(@library)
 
     cond do
-      File.exists?(@library) and not Mix.Utils.stale?(sources, [@library]) -> {:noop, []}
-      sources != [] and cargo != nil -> build(cargo)
-      File.exists?(@library) -> {:noop, []}
-      true -> missing()
+      there? and not Mix.Utils.stale?(sources, [@library]) -> {:noop, []}
+      sources != [] and cargo?() -> build()
+      there? -> {:noop, []}
+      System.get_env("VIVA_TENSOR_URL", "") != "" -> fetch()
+      true -> missing("It has")
     end
   end
 
   # rustup puts cargo where only login shells look.
-  defp in_home(program) do
-    path = Path.join([System.user_home() || "/", ".cargo/bin", program])
-    if File.exists?(path), do: path
-  end
+  defp cargo?, do: System.find_executable("cargo") != nil or File.exists?(Path.expand("~/.cargo/bin/cargo"))
 
-  defp build(cargo) do
+  defp build do
     Mix.shell().info("Building viva_tensor's native library (cargo, some minutes the first time)")
-    target = System.get_env("CARGO_TARGET_DIR") || Path.expand("native/target")
-    # As the Makefile calls it, so that neither builds anew what the other has built.
-    arguments = ["build", "--release", "--locked"]
-    options = [cd: "native", env: [{"CARGO_TARGET_DIR", target}], stderr_to_stdout: true]
 
-    case System.cmd(cargo, arguments, [into: IO.stream()] ++ options) do
-      {_, 0} -> place(Path.join([target, "release", "libviva_tensor_nif." <> extension()]))
-      {_, status} -> Mix.raise("viva_tensor's native library was not built: cargo ended with status #{status}")
+    case :viva_tensor_install.build(String.to_charlist(File.cwd!())) do
+      {:ok, _} -> {:ok, []}
+      {:error, reason} -> Mix.raise("viva_tensor's native library was not built: #{reason}")
     end
   end
 
-  defp extension, do: if(:os.type() == {:unix, :darwin}, do: "dylib", else: "so")
-
-  # At once, so that nobody loads half a file. The copy is younger than the sources, also where cargo had nothing to do.
-  defp place(built) do
-    File.cp!(built, @library <> ".new")
-    File.rename!(@library <> ".new", @library)
-    {:ok, []}
+  defp fetch do
+    case :viva_tensor_install.install(:none, :any) do
+      {:ok, done} -> {Mix.shell().info("viva_tensor: " <> done), []}
+      {:error, reason} -> missing("#{reason}. So it has")
+    end
   end
 
-  defp missing do
+  defp missing(reason) do
     Mix.shell().error(
-      "viva_tensor has no native library: every call will return the error nif_not_loaded. " <>
-        "Install Rust (https://rustup.rs) and compile again: mix deps.compile viva_tensor --force"
+      "viva_tensor: #{reason} no native library: what needs it will return the error nif_not_loaded. " <>
+        "Fetch one with `mix viva_tensor.install --from URL`, or install Rust (https://rustup.rs) and compile " <>
+        "again: mix deps.compile viva_tensor --force"
     )
 
     {:noop, []}
@@ -68,16 +100,17 @@ defmodule VivaTensor.MixProject do
       version: "0.1.0",
       elixir: "~> 1.18",
       description: "LLM inference for Gleam and Elixir on the BEAM",
-      # Only src/*.erl and lib/: what is Gleam's stays Gleam's, and needs no gleam here.
-      compilers: [:viva_tensor_nif] ++ Mix.compilers(),
-      erlc_paths: ["src"],
+      # Only src/*.erl and lib/ need to be there; the Gleam modules come in as Erlang code where it is to be had.
+      compilers: [:viva_tensor_gleam] ++ Mix.compilers() ++ [:viva_tensor_nif],
+      erlc_paths: ["src", Mix.Tasks.Compile.VivaTensorGleam.folder()],
       test_paths: ["test/elixir"],
       deps: []
     ]
   end
 
-  # telemetry is used where an application brings it along, and then starts first.
+  # telemetry is used where an application brings it along, and then starts first. crypto draws the tokens where there
+  # is no native library.
   def application do
-    [extra_applications: [telemetry: :optional]]
+    [extra_applications: [:crypto, telemetry: :optional]]
   end
 end

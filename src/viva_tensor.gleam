@@ -893,8 +893,9 @@ pub fn describe_error(error: Error) -> String {
     LoadCancelled -> "loading was cancelled"
     Internal(reason:) -> "internal error: " <> reason
     NifNotLoaded(reason:) ->
-      "the native library is not loaded; run `make build` in the viva_tensor"
-      <> " folder (reason: "
+      "the native library is not loaded; `gleam run -m viva_tensor/install`"
+      <> " fetches or builds it, as `make build` does in the viva_tensor folder"
+      <> " (reason: "
       <> reason
       <> ")"
   }

@@ -101,7 +101,7 @@ defmodule VivaTensor.Error do
   defp words(:internal, it), do: "internal error: #{it.reason}"
 
   defp words(:nif_not_loaded, it) do
-    "the native library is not loaded; install Rust and run `mix deps.compile viva_tensor --force`, " <>
-      "or `make build` in the viva_tensor folder (reason: #{it.reason})"
+    "the native library is not loaded; fetch it with `mix viva_tensor.install --from URL`, or install Rust and run " <>
+      "`mix deps.compile viva_tensor --force` (reason: #{it.reason})"
   end
 end

@@ -33,7 +33,11 @@ fn cpu() -> Device {
         Error(error.NifNotLoaded(reason:)) -> reason
         _ -> "not loaded"
       }
-      let note = "the NIF is not built: run `make build` (" <> reason <> ")"
+      let note =
+        "the NIF is not there: run `gleam run -m viva_tensor/install`, or"
+        <> " `make build` in the viva_tensor folder ("
+        <> reason
+        <> ")"
       Device(name: "cpu", available: False, note:)
     }
   }

@@ -14,7 +14,8 @@ defmodule VivaTensor.WithoutLibraryTest do
     File.cp_r!(Application.app_dir(:viva_tensor, "ebin"), ebin)
     script = "Process.flag(:trap_exit, true); Logger.configure(level: :none)\n" <> @script
     assert {output, 0} = System.cmd("elixir", ["-pa", ebin, "-e", script], stderr_to_stdout: true)
-    assert "false the native library is not loaded; install Rust and run `mix deps.compile" <> _ = output
+    assert "false the native library is not loaded; fetch it with `mix viva_tensor.install --from URL`" <> _ = output
+    assert output =~ "install Rust and run `mix deps.compile viva_tensor --force`"
     assert output =~ "viva_tensor_nif"
   end
 end
