@@ -28,7 +28,7 @@ defmodule VivaTensor do
     * `logprobs` (nil): log probabilities of each token and of that many of the most probable ones in its place
   """
 
-  alias VivaTensor.{Error, Generation, Model, ModelInfo, Options, Telemetry, Turn}
+  alias VivaTensor.{Engine, Error, Generation, Model, ModelInfo, Options, Telemetry, Turn}
 
   @type token_id :: non_neg_integer()
 
@@ -66,7 +66,8 @@ defmodule VivaTensor do
   @type stream_option :: generate_option() | {:on_finish, (Generation.t() -> term())}
 
   @doc """
-  Whether the native library is loaded. Without it every call returns the error `:nif_not_loaded`.
+  Whether the native library is loaded. Without it the BEAM computes, where the Gleam modules are compiled in;
+  otherwise every call returns the error `:nif_not_loaded`.
 
       iex> VivaTensor.native_loaded?()
       true
@@ -78,7 +79,8 @@ defmodule VivaTensor do
   Loads a checkpoint: a `.safetensors` or `.gguf` file, a folder with `config.json` and safetensors, or an index of
   shards.
 
-    * `device` (`:auto`): where to compute: `:cpu`, `{:cuda, 0}` for the first NVIDIA GPU, or the fastest there is
+    * `device` (`:auto`): where to compute: `:cpu`, `{:cuda, 0}` for the first NVIDIA GPU, `:beam`, or the fastest there
+      is. `:beam` is pure Gleam, slow, and there where `gleam` was on PATH when this was compiled
     * `context` (the model's, 8192 at most): the longest prompt and answer together, in tokens
     * `threads` (one a core): threads that compute
     * `weights` (`:keep`): the format of the weights in memory; as the checkpoint has them
@@ -113,28 +115,16 @@ defmodule VivaTensor do
     metadata = %{model: path}
     began = Telemetry.start(:load, metadata)
 
-    with {:ok, loader} <- :viva_tensor_nif.load_open(path, options),
-         {:ok, ref} <- load_loop(loader, on_progress),
-         {:ok, record} <- :viva_tensor_nif.model_info(ref) do
-      info = ModelInfo.from_native(record)
-      Telemetry.stop(:load, began, %{weight_bytes: info.weight_bytes}, Map.put(metadata, :info, info))
-      {:ok, %Model{ref: ref, path: path, info: info}}
-    else
+    case Engine.load(path, options, on_progress) do
+      {:ok, ref, record} ->
+        info = ModelInfo.from_native(record)
+        Telemetry.stop(:load, began, %{weight_bytes: info.weight_bytes}, Map.put(metadata, :info, info))
+        {:ok, %Model{ref: ref, path: path, info: info}}
+
       {:error, error} ->
         error = Error.from_native(error)
         Telemetry.exception(:load, began, Map.merge(metadata, %{kind: :error, reason: error}))
         {:error, error}
-    end
-  end
-
-  defp load_loop(loader, on_progress) do
-    with {:ok, {:loading, done_bytes, total_bytes}} <- :viva_tensor_nif.load_step(loader) do
-      if on_progress.(done_bytes, total_bytes) == :halt,
-        do: {:error, :cancelled},
-        else: load_loop(loader, on_progress)
-    else
-      {:ok, {:ready, ref}} -> {:ok, ref}
-      {:error, error} -> {:error, error}
     end
   end
 
@@ -295,7 +285,7 @@ defmodule VivaTensor do
   def render(%Model{} = model, messages, options \\ []) do
     with {:ok, options} <- Options.merge(options, generation_prompt: true),
          {:ok, messages} <- Options.messages(messages) do
-      result(:viva_tensor_nif.render(model.ref, messages, options[:generation_prompt]))
+      result(Engine.render(model.ref, messages, options[:generation_prompt]))
     end
   end
 
@@ -313,7 +303,7 @@ defmodule VivaTensor do
   @spec tokenize(Model.t(), String.t(), special_tokens: boolean()) :: {:ok, [token_id()]} | {:error, Error.t()}
   def tokenize(%Model{} = model, text, options \\ []) do
     with {:ok, options} <- Options.merge(options, special_tokens: true) do
-      result(:viva_tensor_nif.tokenize(model.ref, text, options[:special_tokens]))
+      result(Engine.tokenize(model.ref, text, options[:special_tokens]))
     end
   end
 
@@ -330,7 +320,7 @@ defmodule VivaTensor do
   def detokenize(%Model{} = model, ids, options \\ []) do
     with {:ok, options} <- Options.merge(options, special_tokens: false),
          {:ok, special} <- boolean(:special_tokens, options[:special_tokens]) do
-      result(:viva_tensor_nif.detokenize(model.ref, ids, not special))
+      result(Engine.detokenize(model.ref, ids, not special))
     end
   end
 

@@ -16,7 +16,7 @@ defmodule VivaTensor.Error do
   | `:busy` | `limit` | The queue of a `VivaTensor.Server` is full. |
   | `:load_cancelled` | | The progress function returned `:halt`. |
   | `:internal` | `reason` | A defect of this library. |
-  | `:nif_not_loaded` | `reason` | The native library is not there. |
+  | `:nif_not_loaded` | `reason` | The native library is not there, and the BEAM cannot do it. |
 
   It is an exception, so `load_model!` and streams raise it, and `Exception.message/1` puts it into words:
 

@@ -2,7 +2,7 @@ defmodule VivaTensor.Options do
   # From what a caller writes to the native library's terms. Names are checked here, values there, once.
   @moduledoc false
 
-  alias VivaTensor.Error
+  alias VivaTensor.{Engine, Error}
 
   @load [device: :auto, context: nil, threads: nil, weights: :keep, on_progress: nil]
 
@@ -57,10 +57,13 @@ defmodule VivaTensor.Options do
   end
 
   defp device(:beam) do
-    found = ":beam (inference without the native library, which this version does not have)"
-
-    {:error,
-     %Error{reason: :unsupported, details: %{at: "device", expected: ":auto, :cpu or {:cuda, index}", found: found}}}
+    if Engine.beam?() do
+      {:ok, :beam}
+    else
+      found = ":beam (viva_tensor was compiled without gleam on PATH)"
+      details = %{at: "device", expected: ":auto, :cpu or {:cuda, index}", found: found}
+      {:error, %Error{reason: :unsupported, details: details}}
+    end
   end
 
   defp device(device), do: {:ok, device}

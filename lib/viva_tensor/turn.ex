@@ -5,7 +5,7 @@ defmodule VivaTensor.Turn do
   # `stream` one at a time, `VivaTensor.Server` a list. A turn that is done, failed or cancelled is closed.
   @moduledoc false
 
-  alias VivaTensor.{Error, Generation, Model, Telemetry}
+  alias VivaTensor.{Engine, Error, Generation, Model, Telemetry}
 
   @enforce_keys [:session, :metadata, :began, :prompt_ids, :cached]
   defstruct @enforce_keys ++ [prefilled: nil, slices: []]
@@ -18,8 +18,8 @@ defmodule VivaTensor.Turn do
     metadata = %{model: model.path, turn: make_ref()}
     began = Telemetry.start(:generate, metadata)
 
-    with {:ok, session} <- :viva_tensor_nif.open(model.ref),
-         {:ok, {:submitted, prompt_ids, cached}} <- :viva_tensor_nif.submit(session, prompt, request) do
+    with {:ok, session} <- Engine.open(model.ref),
+         {:ok, {:submitted, prompt_ids, cached}} <- Engine.submit(session, prompt, request) do
       {:ok, %__MODULE__{session: session, metadata: metadata, began: began, prompt_ids: prompt_ids, cached: cached}}
     else
       {:error, error} -> {:error, failed(began, metadata, error)}
@@ -37,7 +37,7 @@ defmodule VivaTensor.Turn do
   def step(turns) do
     began = System.monotonic_time()
 
-    case :viva_tensor_nif.step(Enum.map(turns, & &1.session)) do
+    case Engine.step(Enum.map(turns, & &1.session)) do
       {:ok, results} ->
         duration = System.monotonic_time() - began
         Enum.zip_with(turns, results, &settle(&1, &2, duration))
@@ -86,7 +86,7 @@ defmodule VivaTensor.Turn do
   # Ends it early; what there is so far, or nil where it had come to its end.
   @spec cancel(t()) :: Generation.t() | nil
   def cancel(turn) do
-    case :viva_tensor_nif.cancel(turn.session) do
+    case Engine.cancel(turn.session) do
       {:ok, timings} ->
         finish(turn, :cancelled, timings)
 
@@ -127,7 +127,7 @@ defmodule VivaTensor.Turn do
   # Frees its cache; again does no harm.
   @spec close(t()) :: :ok
   def close(turn) do
-    _ = :viva_tensor_nif.close(turn.session)
+    _ = Engine.close(turn.session)
     :ok
   end
 end

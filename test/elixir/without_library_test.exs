@@ -9,9 +9,27 @@ defmodule VivaTensor.WithoutLibraryTest do
   IO.puts([inspect(VivaTensor.native_loaded?()), " ", Exception.message(error)])
   """
 
-  test "every call says what is missing and what to do" do
+  defp ebin do
     ebin = Path.join(VivaTensor.Fixtures.folder(), "ebin")
     File.cp_r!(Application.app_dir(:viva_tensor, "ebin"), ebin)
+    ebin
+  end
+
+  @generate """
+  model = VivaTensor.load_model!("test/fixtures/tiny/llama")
+  IO.inspect({model.info.device, VivaTensor.generate!(model, "Hello, world!", max_new_tokens: 3).token_ids})
+  """
+
+  if not VivaTensor.Engine.beam?(), do: @tag(skip: "compiled without gleam")
+
+  test "the BEAM computes where the Gleam modules are there" do
+    assert {output, 0} = System.cmd("elixir", ["-pa", ebin(), "-e", @generate], stderr_to_stdout: true)
+    assert output == ~s({"beam", [152, 94, 179]}\n)
+  end
+
+  test "without the Gleam modules every call says what is missing and what to do" do
+    ebin = ebin()
+    ebin |> Path.join("viva_tensor@*.beam") |> Path.wildcard() |> Enum.each(&File.rm!/1)
     script = "Process.flag(:trap_exit, true); Logger.configure(level: :none)\n" <> @script
     assert {output, 0} = System.cmd("elixir", ["-pa", ebin, "-e", script], stderr_to_stdout: true)
     assert "false the native library is not loaded; fetch it with `mix viva_tensor.install --from URL`" <> _ = output
