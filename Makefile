@@ -23,7 +23,7 @@ RUN := gleam run --no-print-progress -m viva_tensor/cli --
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: setup
 setup: ## install what is missing: Erlang, Elixir, gleam (silent when nothing is)
@@ -40,7 +40,7 @@ demo: build ## fetch SmolLM2-135M-Instruct (98 MB, once) and let it answer a que
 	@model=$$(python3 tools/fetch_model.py); $(RUN) demo "$$model"
 
 .PHONY: test
-test: test-engine test-gleam test-no-nif test-elixir ## run every test
+test: test-engine test-gleam test-no-nif test-elixir test-examples ## run every test
 
 .PHONY: test-engine
 test-engine: setup ## run the engine's tests (cargo)
@@ -59,6 +59,18 @@ test-no-nif: build ## run the Gleam tests without the NIF (EUnit)
 test-elixir: build ## run the Elixir tests (ExUnit)
 	@if [ -f mix.exs ]; then mix test; else echo 'There is no mix.exs, so there are no Elixir tests.'; fi
 
+.PHONY: test-examples
+test-examples: build ## run the tests of the examples, which add this folder by its path, outside the tree
+	@python3 tools/try_package.py gleam_path mix_cargo
+
+.PHONY: test-package
+test-package: package ## try each way of adding the package, with the native library, without it, without tools
+	@python3 tools/try_package.py
+
+.PHONY: tidy
+tidy: setup ## check the rules of the house: layering, sizes, words
+	@$(CARGO) test --release --locked --test tidy
+
 .PHONY: kernels
 kernels: setup ## compile the CUDA kernels for every GPU (needs the PyPI package nvidia-cuda-nvrtc-cu12)
 	@$(CARGO) run --release --locked -p viva_tensor_engine --example compile_kernels
@@ -67,6 +79,11 @@ kernels: setup ## compile the CUDA kernels for every GPU (needs the PyPI package
 bench: build ## measure speed; MODELS="a.gguf folder …" picks checkpoints, LLAMA_BENCH=… measures llama.cpp beside
 	@models='$(MODELS)'; [ -n "$$models" ] || models=$$(python3 tools/fetch_model.py); \
 	LLAMA_BENCH='$(LLAMA_BENCH)' python3 tools/bench.py $$models
+
+.PHONY: speed
+speed: ## write the speed table of README.md and draw docs/speed.svg, both from bench/results
+	@python3 tools/speed_table.py
+	@python3 tools/speed_chart.py
 
 .PHONY: fmt
 fmt: setup ## format the sources (Gleam's where the official gleam is on PATH)
@@ -84,12 +101,29 @@ lint: build ## clippy, warnings, formats and the speed table, each as an error
 	@gleam build --warnings-as-errors
 	@if gleam format --help >/dev/null 2>&1; then gleam format --check; fi
 	@python3 tools/speed_table.py --check
+	@python3 tools/speed_chart.py --check
 	@if [ -f mix.exs ]; then mix format --check-formatted && mix compile --force --warnings-as-errors; fi
 
 .PHONY: prebuilt
 prebuilt: build ## the native library as an archive in dist/, and the list of checksums in priv/
 	@python3 tools/make_prebuilt.py
 
+.PHONY: package
+package: prebuilt ## the package for Gleam, Elixir and Erlang, in dist/
+	@python3 tools/make_package.py
+
+.PHONY: docs
+docs: build ## build the documentation in build/docs: Gleam's, and Elixir's where ex_doc is (Debian: elixir-ex-doc)
+	@gleam docs build
+	@mkdir -p build/docs; rm -rf build/docs/*; cp -r build/dev/docs/viva_tensor build/docs/gleam
+	@if command -v ex_doc >/dev/null; then mix compile && ex_doc viva_tensor "$$(sed -n 's/^version = "\(.*\)"/\1/p' gleam.toml)" \
+	_build/dev/lib/viva_tensor/ebin --config docs/ex_doc.exs --output build/docs/elixir --formatter html --warnings-as-errors; \
+	else echo 'There is no ex_doc, so the Elixir documentation was not built.'; fi
+
+.PHONY: release-check
+release-check: docs test-package ## check what a release needs: versions agree, the documentation and the packages are made
+	@python3 tools/release_check.py
+
 .PHONY: clean
 clean: ## delete what was built here (.toolchain and the fetched model stay)
-	@rm -rf build _build $(NIF) native/target
+	@rm -rf build _build dist $(NIF) native/target

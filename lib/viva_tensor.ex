@@ -87,6 +87,8 @@ defmodule VivaTensor do
     * `on_progress`: is called with done and total bytes some fifty times a second; when it returns `:halt`, loading
       ends with the error `:load_cancelled`
 
+  For example:
+
       iex> {:ok, model} = VivaTensor.load_model("test/fixtures/tiny/llama", context: 128)
       iex> model.info.context
       128
@@ -215,6 +217,8 @@ defmodule VivaTensor do
 
     * `on_finish`: is called with the `VivaTensor.Generation` at the end, also when the consumer halts early
 
+  For example:
+
       iex> model = VivaTensor.load_model!("test/fixtures/tiny/llama")
       iex> pieces = model |> VivaTensor.stream("Hello, world!", max_new_tokens: 24) |> Enum.to_list()
       iex> Enum.join(pieces) == VivaTensor.generate!(model, "Hello, world!", max_new_tokens: 24).text
@@ -277,6 +281,8 @@ defmodule VivaTensor do
 
     * `generation_prompt` (true): whether it ends where the assistant is to speak
 
+  For example:
+
       iex> model = VivaTensor.load_model!("test/fixtures/tiny/llama")
       iex> VivaTensor.render(model, user: "Hi")
       {:ok, "<|begin_of_text|><|user|>\\nHi<|eot_id|>\\n<|assistant|>\\n"}
@@ -293,6 +299,8 @@ defmodule VivaTensor do
   The token ids of a text.
 
     * `special_tokens` (true): whether to add those that the tokenizer puts around a text, as `generate/3` does
+
+  For example:
 
       iex> model = VivaTensor.load_model!("test/fixtures/tiny/llama")
       iex> VivaTensor.tokenize(model, "Hello")
@@ -311,6 +319,8 @@ defmodule VivaTensor do
   The text of token ids. An id that the vocabulary does not have has no text.
 
     * `special_tokens` (false): whether special tokens are part of the text
+
+  For example:
 
       iex> model = VivaTensor.load_model!("test/fixtures/tiny/llama")
       iex> VivaTensor.detokenize(model, [0, 42, 71, 360, 81])

@@ -56,6 +56,7 @@ nothing_to_do(Sources, Cargo) ->
 fetch(Place, Priv, Version, Target) ->
     Name = archive(Version, Target),
     Folder = text(string:replace(Place, "{version}", Version, all)),
+    lists:foreach(fun to_code_path/1, ["crypto", "asn1", "public_key", "ssl", "inets"]),
     try
         Expected = expected(Priv, Name, Version, Target),
         Bytes = get_bytes(Folder, Name),
@@ -66,6 +67,13 @@ fetch(Place, Priv, Version, Target) ->
         {ok, text([Name, " of ", Folder, " is in place"])}
     catch
         throw:Reason -> {error, text([Reason, unchanged(Priv)])}
+    end.
+
+%% Mix takes away the applications that no project names.
+to_code_path(Name) ->
+    case code:lib_dir(list_to_atom(Name)) of
+        {error, bad_name} -> code:add_pathsz(filelib:wildcard(filename:join([code:lib_dir(), Name ++ "-*", "ebin"])));
+        _ -> ok
     end.
 
 unchanged(Priv) ->

@@ -58,13 +58,18 @@ def table(machine: str, commit: str, results: list[dict]) -> str:
     return "\n".join(lines)
 
 
-def tables() -> str:
+def groups() -> dict[tuple[str, str], list[dict]]:
+    """The results of each machine and commit."""
     groups: dict[tuple[str, str], list[dict]] = {}
     for file in (ROOT / "bench" / "results").glob("*.json"):
         result = json.loads(file.read_text(encoding="utf-8"))
         if isinstance(result, dict) and NEEDED <= result.keys() and result["kind"] == "measured":
             groups.setdefault((result["machine"], result["commit"]), []).append(result)
-    return "\n\n".join(table(*key, results) for key, results in sorted(groups.items())) or EMPTY
+    return groups
+
+
+def tables() -> str:
+    return "\n\n".join(table(*key, results) for key, results in sorted(groups().items())) or EMPTY
 
 
 def main() -> None:
@@ -75,7 +80,7 @@ def main() -> None:
         sys.exit(f"speed_table: README.md needs {BEGIN} and {END}, once each.")
     wanted = pattern.sub(lambda _: f"{BEGIN}\n{tables()}\n{END}", text)
     if sys.argv[1:] == ["--check"]:
-        sys.exit(0 if wanted == text else "speed_table: README.md does not say what bench/results says.")
+        sys.exit(0 if wanted == text else "speed_table: README.md is not what bench/results says; make speed writes it.")
     readme.write_text(wanted, encoding="utf-8")
 
 

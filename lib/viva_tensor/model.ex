@@ -11,7 +11,7 @@ defmodule VivaTensor.Model do
   @enforce_keys [:ref, :path, :info]
   defstruct [:ref, :path, :info]
 
-  @type t :: %__MODULE__{ref: VivaTensor.Engine.model(), path: String.t(), info: ModelInfo.t()}
+  @type t :: %__MODULE__{ref: reference() | tuple(), path: String.t(), info: ModelInfo.t()}
 
   defimpl Inspect do
     def inspect(%{info: info}, _options) do

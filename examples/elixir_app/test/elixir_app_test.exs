@@ -9,6 +9,7 @@ defmodule ElixirAppTest do
     assert {:ok, model} = VivaTensor.load_model(@model)
     assert {:ok, result} = VivaTensor.generate(model, "Hello, world!", max_new_tokens: 3)
     assert result.token_ids == [152, 94, 179]
+    IO.puts("computed by: #{model.info.device}")
   end
 
   @tag :capture_log

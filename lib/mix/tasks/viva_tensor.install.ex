@@ -20,7 +20,6 @@ defmodule Mix.Tasks.VivaTensor.Install do
   def run(arguments) do
     {from, how} = parse(arguments)
     Mix.Task.run("loadpaths")
-    Enum.each([:crypto, :public_key, :ssl, :inets], &to_code_path/1)
 
     case :viva_tensor_install.install(from, how) do
       {:ok, done} -> Mix.shell().info("#{done}\n#{loaded()}")
@@ -35,13 +34,6 @@ defmodule Mix.Tasks.VivaTensor.Install do
       {[build: true], [], []} -> {:none, :build}
       _ -> Mix.raise("usage: mix viva_tensor.install [--from URL_OR_FOLDER | --build]")
     end
-  end
-
-  # Mix takes away the applications that no project names. Where one is not installed, installing says so.
-  defp to_code_path(application) do
-    Mix.ensure_application!(application)
-  rescue
-    Mix.Error -> :ok
   end
 
   defp loaded do
