@@ -1,67 +1,151 @@
-// gemv_<format>_m<M>: y[m] = W x[m] for M rows of activations.
+// gemv_<format>: y[m] = end(W x[m]) for M = 1 ... 8 rows of activations, norm and end included; see dot.cuh for the sums.
 //
-//   W      [rows, cols] in <format>; x f32 [M][x_stride]; y f32 [M][y_stride]
-//   grid   (rows / 8, rows of the batch / M), 8 warps, a warp an output row; a lane takes eight columns of 256
-//   bytes  the matrix once for each M rows, x from the caches; four or eight loads of a lane in flight
+//   W      up to three matrices [rows, cols] of one format (q, k and v; or gate and up, `gemv_gated_<format>`)
+//   x      f32 [M][x_stride], zeros behind `cols`; y f32 [M][stride]
+//   norm   gamma f32 [cols] or null: x is multiplied by gamma, and sums by 1 / sqrt(mean of x^2 + eps)
+//   grid   (units, M / 8), 16 warps; a unit is two tiles of eight rows, each warp has a sixteenth of the columns
+//   bytes  the matrices once for each 8 rows; x from the caches
 //
-// One sum order whatever M is: a row's numbers do not depend on its company. Weights are dequantized exactly, sums f32.
-// What happens to a product (mode): 0 y = p, 1 y += p, 2 y = act(gate) p, 3 y = act(p), 4 y = cap tanh(p / cap).
+// End of a sum (mode): 0 y = p, 1 y += p, 3 y = act(p), 4 y = cap tanh(p / cap), 5 y *= p; gated: y = act(p of gate) * (p of up).
 
-template <class F, int M>
-DEV void gemv(const Matrix& w, const float* x, u32 x_stride, float* y, u32 y_stride, u32 count, u32 mode, u32 activation,
-              const float* gate, float cap) {
-  u32 row = blockIdx.x * 8 + threadIdx.x / 32, lane = threadIdx.x % 32, first = blockIdx.y * M;
-  if (row >= w.rows) return;
-  float sums[M];
-#pragma unroll
-  for (int m = 0; m < M; m++) sums[m] = 0;
-  constexpr int STEPS = M == 1 && F::LEN < 256 ? 8 : 4;
-  for (u32 start = lane * 8; start < w.cols; start += 256 * STEPS) {
-    // No branch lies between these loads, so that all are under way before the first is waited for; beyond the end a
-    // lane reads its last columns again and does not count them.
-    float weights[STEPS][8];
-#pragma unroll
-    for (int s = 0; s < STEPS; s++) unscaled_at<F>(w, row, min(start + 256 * s, w.cols - 8), weights[s]);
-#pragma unroll
-    for (int s = 0; s < STEPS; s++) {
-      u32 k = start + 256 * s;
-      if (k >= w.cols) continue;
-      apply_scales<F>(w, row, k, weights[s]);
-#pragma unroll
-      for (int m = 0; m < M; m++) {
-        if (M > 1 && first + m >= count) continue;
-        const float4* from = (const float4*)(x + (u64)(first + m) * x_stride + k);
-        float4 a = from[0], b = from[1];
-        sums[m] = fmaf(weights[s][0], a.x, sums[m]), sums[m] = fmaf(weights[s][1], a.y, sums[m]);
-        sums[m] = fmaf(weights[s][2], a.z, sums[m]), sums[m] = fmaf(weights[s][3], a.w, sums[m]);
-        sums[m] = fmaf(weights[s][4], b.x, sums[m]), sums[m] = fmaf(weights[s][5], b.y, sums[m]);
-        sums[m] = fmaf(weights[s][6], b.z, sums[m]), sums[m] = fmaf(weights[s][7], b.w, sums[m]);
-      }
+// A matrix and where its products go.
+struct Part {
+  Matrix w;
+  float* y;
+  u32 stride, tiles;
+};
+struct Ending {
+  const float* gamma;
+  float eps, cap;
+  u32 mode, activation;
+};
+
+// One of three, field by field: an index into an array of arguments would put it into local memory.
+DEV Part choose(u32 which, const Part& a, const Part& b, const Part& c) {
+  Part part;
+#define FIELD(name) part.name = which == 0 ? a.name : which == 1 ? b.name : c.name
+  FIELD(w.weights), FIELD(w.scales), FIELD(w.bias), FIELD(w.rows), FIELD(w.cols), FIELD(w.scale_cols), FIELD(w.scale_blocks);
+  FIELD(y), FIELD(stride), FIELD(tiles);
+#undef FIELD
+  return part;
+}
+
+template <class F> DEV Tile<F> tile_of(const Matrix& w, u32 tile, u32 g, u32 t) {
+  Tile<F> rows;
+  u32 first = tile * 8, last = w.rows - 1;
+  rows.own = row_planes<F>(w, min(first + g, last));
+  if constexpr (F::RUN != 0) {
+    rows.first = row_planes<F>(w, min(first + 2 * t, last)), rows.second = row_planes<F>(w, min(first + 2 * t + 1, last));
+    rows.scale_cols = w.scale_cols;
+  }
+  return rows;
+}
+
+template <class F, bool GATED> DEV void gemv(const Part& a, const Part& b, const Part& c, const float* x, u32 x_stride, u32 count, const Ending& end) {
+  __shared__ float sums[16][8][TEAM + 1], squares[8][TEAM + 1];
+  u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
+  u32 base = blockIdx.y * 8, rows = min(count - base, 8u), cols = a.w.cols, blocks = (cols + 31) / 32;
+  x += (u64)base * x_stride;
+  bool bf16_input = Operand<F>::BF16;
+
+  // What this warp's columns of each row come to: the largest, and the sum of squares.
+  u32 exponent = 14;
+  for (u32 m = 0; m < rows; m++) {
+    u32 most = 0;
+    float square = 0;
+#pragma unroll 4
+    for (u32 kb = warp; kb < blocks; kb += TEAM) {
+      u32 k = kb * 32 + lane;
+      float value = x[(u64)m * x_stride + k];
+      square = fmaf(value, value, square);
+      if (end.gamma) value = __fmul_rn(value, k < cols ? end.gamma[k] : 0);
+      most = max(most, __float_as_uint(value) & 0x7fffffff);
+    }
+    if (!bf16_input) most = __reduce_max_sync(~0u, most);
+    if (m == g) exponent = exponent_of(most);
+    if (end.gamma) {
+      square = warp_sum(square);
+      if (lane == 0) squares[m][warp] = square;
     }
   }
+  float up = bf16_input ? 1 : scale_up(exponent), back = bf16_input ? 1 : scale_back(exponent);
+
+  // The two tiles of this unit: of which part, and where in it.
+  u32 which[2], at[2];
 #pragma unroll
-  for (int m = 0; m < M; m++) {
-    float product = warp_sum(sums[m]);
-    if (lane != 0 || first + m >= count) continue;
-    if (w.bias) product += w.bias[row];
-    u64 at = (u64)(first + m) * y_stride + row;
-    switch (mode) {
-      case 0: y[at] = product; break;
-      case 1: y[at] += product; break;
-      case 2: y[at] = activate(activation, gate[at]) * product; break;
-      case 3: y[at] = activate(activation, product); break;
-      default: y[at] = cap * tanhf(product / cap);
+  for (u32 i = 0; i < 2; i++) {
+    u32 tile = blockIdx.x * 2 + i, behind_a = a.tiles, behind_b = a.tiles + b.tiles;
+    which[i] = GATED ? i : tile < behind_a ? 0 : tile < behind_b ? 1 : 2;
+    at[i] = GATED ? blockIdx.x : tile < behind_a ? tile : tile < behind_b ? tile - behind_a : tile - behind_b;
+  }
+  bool two = GATED || which[1] < 2 || at[1] < c.tiles;
+  if (!two) which[1] = which[0], at[1] = at[0];
+  Tile<F> first = tile_of<F>(choose(which[0], a, b, c).w, at[0], g, t), second = tile_of<F>(choose(which[1], a, b, c).w, at[1], g, t);
+  float acc[2][4] = {{0, 0, 0, 0}, {0, 0, 0, 0}};
+#pragma unroll 4
+  for (u32 kb = warp; kb < blocks; kb += TEAM) {
+    Input input;
+    float values[8];
+#pragma unroll
+    for (int j = 0; j < 2; j++) {
+      u32 k = kb * 32 + column_of<F>(t, j);
+      float4 v = g < rows ? *(const float4*)(x + (u64)g * x_stride + k) : make_float4(0, 0, 0, 0);
+      if (end.gamma) {
+        float4 gamma = k < cols ? *(const float4*)(end.gamma + k) : make_float4(0, 0, 0, 0);
+        v.x = __fmul_rn(v.x, gamma.x), v.y = __fmul_rn(v.y, gamma.y), v.z = __fmul_rn(v.z, gamma.z), v.w = __fmul_rn(v.w, gamma.w);
+      }
+      values[4 * j] = v.x * up, values[4 * j + 1] = v.y * up, values[4 * j + 2] = v.z * up, values[4 * j + 3] = v.w * up;
     }
+    input_of<F>(values, input);
+    float input_sum[2];
+    input_sums<F>(input, input_sum);
+    // Behind the last column lies the next row: lanes there have zeros of x, and read what is there, but finite.
+    u32 inside = F::LEN == 8 && kb * 32 + 8 * t >= cols ? 0 : kb;
+    multiply<F>(acc[0], input, input_sum, first, inside, t);
+    multiply<F>(acc[1], input, input_sum, second, inside, t);
+  }
+#pragma unroll
+  for (int i = 0; i < 2; i++) {
+    sums[8 * i + 2 * t][g][warp] = __fadd_rn(acc[i][0], acc[i][2]) * back;
+    sums[8 * i + 2 * t + 1][g][warp] = __fadd_rn(acc[i][1], acc[i][3]) * back;
+  }
+  __syncthreads();
+
+  u32 row = threadIdx.x / 8, m = threadIdx.x % 8;
+  if (row >= (GATED ? 8 : 16) || m >= rows) return;
+  bool normed = end.gamma != 0;
+  float norm = normed ? norm_of(sum_of_warps(squares[m], 1), cols, end.eps) : 0;
+  bool lower = GATED || row < 8;
+  Part part = choose(lower ? which[0] : which[1], a, b, c);
+  u32 place = (lower ? at[0] : at[1]) * 8 + row % 8;
+  if (place >= part.w.rows || (!lower && !two)) return;
+  const float* scales = Is<F>::F8 && !Is<F>::BLOCKED ? part.w.scales : 0;
+  float value = finish(sum_of_warps(sums[row][m], 1), normed, norm, scales, part.w.bias, place);
+  float* y = part.y + (u64)(base + m) * part.stride + place;
+  if (GATED) {
+    const float* up_scales = Is<F>::F8 && !Is<F>::BLOCKED ? b.w.scales : 0;
+    float other = finish(sum_of_warps(sums[8 + row][m], 1), normed, norm, up_scales, b.w.bias, place);
+    *y = __fmul_rn(activate(end.activation, value), other);
+    return;
+  }
+  switch (end.mode) {
+    case 0: *y = value; break;
+    case 1: *y = __fadd_rn(*y, value); break;
+    case 3: *y = activate(end.activation, value); break;
+    case 5: *y = __fmul_rn(*y, value); break;
+    default: *y = end.cap * tanhf(value / end.cap);
   }
 }
 
-#define GEMV_M(F, M)                                                                                                  \
-  extern "C" __global__ void __launch_bounds__(256, M == 1 ? 2 : 1)                                                               \
-      gemv_##F##_m##M(Matrix w, const float* x, u32 x_stride, float* y, u32 y_stride, u32 count, u32 mode,            \
-                      u32 activation, const float* gate, float cap) {                                                 \
-    gemv<F, M>(w, x, x_stride, y, y_stride, count, mode, activation, gate, cap);                                      \
+#define GEMV(F)                                                                                                       \
+  extern "C" __global__ void __launch_bounds__(512, 2)                                                                \
+      gemv_##F(Part a, Part b, Part c, const float* x, u32 x_stride, u32 count, Ending end) {                         \
+    gemv<F, false>(a, b, c, x, x_stride, count, end);                                                                 \
+  }                                                                                                                   \
+  extern "C" __global__ void __launch_bounds__(512, 2)                                                                \
+      gemv_gated_##F(Part gate, Part up, Part none, const float* x, u32 x_stride, u32 count, Ending end) {            \
+    gemv<F, true>(gate, up, none, x, x_stride, count, end);                                                           \
   }
-#define GEMV(F) GEMV_M(F, 1) GEMV_M(F, 2) GEMV_M(F, 4) GEMV_M(F, 8)
 
 // embed_<format>: x[n] = scale * W[token of row n]; grid: rows of the batch.
 template <class F> DEV void embed(const Matrix& w, const Row* rows, float* x, u32 x_stride, float scale) {
@@ -74,13 +158,12 @@ template <class F> DEV void embed(const Matrix& w, const Row* rows, float* x, u3
       if (k + i < D) x[(u64)blockIdx.x * x_stride + k + i] = __fmul_rn(weights[i], scale);
   }
 }
-#define EMBED(F)                                                                                                      \
-  extern "C" __global__ void embed_##F(Matrix w, const Row* rows, float* x, u32 x_stride, float scale) {              \
-    embed<F>(w, rows, x, x_stride, scale);                                                                            \
-  }
 
 // dequantize_<format>: the whole matrix as f32 [rows][cols], for tests.
-#define DEQUANTIZE(F)                                                                                                 \
+#define READ(F)                                                                                                       \
+  extern "C" __global__ void embed_##F(Matrix w, const Row* rows, float* x, u32 x_stride, float scale) {              \
+    embed<F>(w, rows, x, x_stride, scale);                                                                            \
+  }                                                                                                                   \
   extern "C" __global__ void dequantize_##F(Matrix w, float* out) {                                                   \
     for (u32 k = threadIdx.x * 8; k < w.cols; k += blockDim.x * 8)                                                    \
       weights_at<F>(w, blockIdx.x, k, out + (u64)blockIdx.x * w.cols + k);                                            \

@@ -36,7 +36,18 @@ extern "C" __global__ void __launch_bounds__(256) argmax_parts(const float* logi
   if (threadIdx.x == 0) best[(u64)blockIdx.y * gridDim.x + blockIdx.x] = own;
 }
 
-// The token goes to the row's next position, and to out[step][n]; a logit that is no finite number gives ~0. One block a row.
+// The token goes to the row's next position, and to out[step][n]; a logit that is no finite number gives ~0.
+DEV void feed_token(u64 best, Row* row, u32* out, u32* step, u32 rows, u32 n) {
+  u32 key = best >> 32, token = ~(u32)best;
+  // +infinity is 0xff800000 in these keys, -infinity 0x007fffff.
+  if (key >= 0xff800000 || key <= 0x007fffff) token = ~0u;
+  out[(u64)*step * rows + n] = token;
+  *step += 1;
+  row->token = token == ~0u ? 0 : token;
+  row->position += 1;
+}
+
+// One block a row.
 extern "C" __global__ void __launch_bounds__(256) argmax_feed(const u64* best, u32 parts, Row* rows, u32* out, u32* step) {
   u64 own = 0;
   for (u32 i = threadIdx.x; i < parts; i += blockDim.x) {
@@ -45,13 +56,7 @@ extern "C" __global__ void __launch_bounds__(256) argmax_feed(const u64* best, u
   }
   own = block_best(own);
   if (threadIdx.x) return;
-  u32 key = own >> 32, token = ~(u32)own;
-  // +infinity is 0xff800000 in these keys, -infinity 0x007fffff.
-  if (key >= 0xff800000 || key <= 0x007fffff) token = ~0u;
-  out[(u64)step[blockIdx.x] * gridDim.x + blockIdx.x] = token;
-  step[blockIdx.x] += 1;
-  rows[blockIdx.x].token = token == ~0u ? 0 : token;
-  rows[blockIdx.x].position += 1;
+  feed_token(own, rows + blockIdx.x, out, step + blockIdx.x, gridDim.x, blockIdx.x);
 }
 
 // Reads `count` 16-byte words, four in flight a thread; the ceiling of decoding. Writes only what never is.

@@ -2,16 +2,17 @@
 //!
 //! `bench_gpu [model:format …]`, for example `bench_gpu tinyllama:F16 llama-8b:F8_E4M3`; prints one JSON object a line.
 
-use std::{collections::BTreeSet, sync::Arc, time::Instant};
+use std::{sync::Arc, time::Instant};
 
 use viva_tensor_engine::{
     backend::{
         cuda::{
             self,
+            decode::Plan,
             driver::Device,
             forward::{CudaModel, Slot},
             program::{Dimensions, KvFormat, Program},
-            weights::Matrix,
+            weights::{Matrix, kernel_names},
         },
         weights::{Layer, Norm, Packed, Weights},
     },
@@ -152,9 +153,14 @@ fn build(device: &Arc<Device>, shape: &Shape, format: Format, context: usize) ->
     let weights = Weights { embedding, layers: layers.collect::<Result<_>>()?, final_norm: norm(), head };
     let unread = if shape.2 { 0 } else { weights.embedding.bytes() };
     let bytes = weights.matrices().iter().map(|matrix| matrix.bytes()).sum::<usize>() - unread;
-    let dimensions = Dimensions::of(&spec, KvFormat::Bf16, context);
-    let image = Program::new(&dimensions, &BTreeSet::from([format])).image(device.capability)?;
-    Ok((CudaModel::new(spec, weights, device, &dimensions, &image, context)?, bytes as u64))
+    let dimensions = Dimensions::of(&spec, KvFormat::Bf16, context, device.multiprocessors);
+    let plan = Plan::of(device, &spec, &weights, &dimensions);
+    if plan.is_none() {
+        eprintln!("{}: the general road", shape.0);
+    }
+    let names = kernel_names(&weights);
+    let image = Program::new(&dimensions, &names, plan.as_ref()).image(device.capability)?;
+    Ok((CudaModel::new(spec, weights, device, &dimensions, plan.as_ref(), &image, context)?, bytes as u64))
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

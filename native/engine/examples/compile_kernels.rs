@@ -7,8 +7,10 @@ use std::{collections::BTreeSet, process::ExitCode};
 
 use viva_tensor_engine::{
     backend::cuda::{
+        driver::kernel_name,
         nvrtc::nvrtc,
         program::{Dimensions, KvFormat, Program},
+        weights::BLOCKED_F8,
     },
     error::Result,
     quant::Format,
@@ -34,9 +36,12 @@ fn main() -> Result<ExitCode> {
         let mut kernels = 0;
         for (i, [width, heads, kv_heads, head_dim, span]) in SHAPES.into_iter().enumerate() {
             // The products do not depend on the shape: all formats once.
-            let formats: BTreeSet<Format> = if i == 0 { Format::ALL.into() } else { BTreeSet::from([Format::Bf16]) };
-            let dimensions = Dimensions { width, heads, kv_heads, head_dim, kv_format: KvFormat::Bf16, span };
-            let compiled = Program::new(&dimensions, &formats).compile(architecture, &["--ptxas-options=-v"])?;
+            let all = Format::ALL.map(kernel_name).into_iter().chain([BLOCKED_F8]);
+            let formats: BTreeSet<&str> = if i == 0 { all.collect() } else { BTreeSet::from(["bf16"]) };
+            let (kv_format, splits) = (KvFormat::Bf16, 132 / kv_heads.max(8));
+            let dimensions = Dimensions { width, heads, kv_heads, head_dim, kv_format, span, splits };
+            let program = Program::new(&dimensions, &formats, None);
+            let compiled = program.compile(architecture, &["--ptxas-options=-v"])?;
             let mut kernel = "";
             for line in compiled.log.lines() {
                 if let Some((_, rest)) = line.split_once("Compiling entry function '") {

@@ -53,7 +53,7 @@ fn load(path: &Path, kv: KvFormat) -> (CudaModel, usize) {
     let spec = model::spec(&checkpoint).unwrap();
     let mut loading = Loading::with(&spec, &checkpoint, 0, 2048, kv).unwrap();
     while !loading.step(&checkpoint).unwrap() {}
-    (loading.finish(&spec, &checkpoint).unwrap(), spec.vocab)
+    (loading.finish(&spec).unwrap(), spec.vocab)
 }
 
 fn ids(value: &Value) -> Vec<u32> {
@@ -296,17 +296,19 @@ fn products_equal_float64_whatever_the_number_of_rows() {
         format.dequantize(&bytes, &mut weights).unwrap();
         let matrix = lab.matrix(rows, cols, &bytes).unwrap();
         let x: Vec<f32> = (0..11 * cols).map(|_| random.float()).collect();
-        let found: Vec<_> = [1, 2, 4, 8].iter().map(|m| lab.multiply(&matrix, &x, 11, *m).unwrap()).collect();
-        assert!(
-            found.iter().all(|other| other.iter().zip(&found[0]).all(|(a, b)| a.to_bits() == b.to_bits())),
-            "{format}"
-        );
-        for (x, y) in x.chunks_exact(cols).zip(found[0].chunks_exact(rows)) {
+        let found = lab.multiply(&matrix, &x, 11).unwrap();
+        for together in [1, 2, 5, 8] {
+            let rows = x.chunks(together * cols).flat_map(|x| lab.multiply(&matrix, x, x.len() / cols).unwrap());
+            let same = rows.zip(&found).all(|(a, b)| a.to_bits() == b.to_bits());
+            assert!(same, "{format}: {together} rows together");
+        }
+        for (x, y) in x.chunks_exact(cols).zip(found.chunks_exact(rows)) {
             for (row, y) in weights.chunks_exact(cols).zip(y) {
                 let terms = || row.iter().zip(x).map(|(w, x)| f64::from(*w) * f64::from(*x));
                 let (exact, size): (f64, f64) = (terms().sum(), terms().map(f64::abs).sum());
-                // A lane adds up 40 products, five steps join the lanes.
-                let bound = size * 45.0 * f64::from(f32::EPSILON) + f64::MIN_POSITIVE;
+                // x is kept to 22 bits, beside bf16 weights to 16; some forty sums are rounded, tensor cores cut theirs off.
+                let kept = if matches!(format, Format::Bf16 | Format::F32) { 2_f64.powi(-17) } else { 2_f64.powi(-22) };
+                let bound = size * (kept + 45.0 * f64::from(f32::EPSILON)) + f64::MIN_POSITIVE;
                 assert!((exact - f64::from(*y)).abs() <= bound, "{format}: {y} for {exact}");
             }
         }

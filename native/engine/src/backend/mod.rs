@@ -136,6 +136,14 @@ impl Backend {
         }
     }
 
+    /// Whether a token of one sequence is one launch (kernels/decode.cu).
+    pub fn decodes_in_one_launch(&self) -> bool {
+        match self {
+            Backend::Cpu(_) => false,
+            Backend::Cuda(model) => model.decodes_in_one_launch(),
+        }
+    }
+
     pub fn describe(&self, note: Option<&str>) -> Description {
         match self {
             Backend::Cpu(model) => {
@@ -254,7 +262,7 @@ impl Loading {
                 let model = cpu::forward::CpuModel::new(spec.clone(), weights, *threads, *context)?;
                 (Backend::Cpu(Box::new(model)), note.as_deref())
             }
-            Loading::Cuda(loading) => (Backend::Cuda(Box::new(loading.finish(spec, checkpoint)?)), None),
+            Loading::Cuda(loading) => (Backend::Cuda(Box::new(loading.finish(spec)?)), None),
         };
         let description = backend.describe(note);
         Ok((backend, description))

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// What this file calls.
-const SYMBOLS: [&str; 37] = [
+const SYMBOLS: [&str; 38] = [
     "cuInit",
     "cuDriverGetVersion",
     "cuDeviceGet",
@@ -54,6 +54,7 @@ const SYMBOLS: [&str; 37] = [
     "cuFuncGetAttribute",
     "cuLaunchKernel",
     "cuLaunchKernelEx",
+    "cuLaunchCooperativeKernel",
     "cuGraphInstantiateWithFlags",
     "cuGraphLaunch",
     "cuGraphExecDestroy",
@@ -257,6 +258,17 @@ impl Memory {
         unsafe { result::memcpy_htod_sync(self.at + offset as u64, bytes) }
             .map_err(|error| failed("cuMemcpyHtoD", error))
     }
+
+    /// A copy of the first bytes.
+    pub fn read(&self, bytes: usize) -> Result<Vec<u8>> {
+        if bytes > self.bytes {
+            return Err(Error::Internal { reason: format!("{bytes} bytes of {} on the device", self.bytes) });
+        }
+        let (mut host, stream) = (self.device.pinned(bytes)?, self.device.stream()?);
+        stream.fetch::<u8>(self, &mut host, bytes)?;
+        stream.wait()?;
+        Ok(host.as_slice::<u8>()[..bytes].to_vec())
+    }
 }
 
 impl Drop for Memory {
@@ -388,6 +400,29 @@ impl Stream {
     }
 }
 
+impl Stream {
+    /// Queues a kernel whose blocks wait for each other: all are resident at once, or it does not start.
+    ///
+    /// # Safety
+    /// As `launch`.
+    pub unsafe fn launch_together(
+        &self,
+        kernel: &Kernel,
+        blocks: u32,
+        threads: u32,
+        shared: u32,
+        arguments: &[Argument],
+    ) -> Result<()> {
+        let mut places: Vec<*mut c_void> = arguments.iter().map(Argument::place).collect();
+        let (grid, block) = ((blocks, 1, 1), (threads, 1, 1));
+        // SAFETY: the caller's contract; the arguments outlive the call, which copies them.
+        let done = unsafe {
+            result::launch_cooperative_kernel(kernel.function, grid, block, shared, self.stream, &mut places)
+        };
+        done.map_err(|error| failed("cuLaunchCooperativeKernel", error))
+    }
+}
+
 impl Drop for Stream {
     fn drop(&mut self) {
         if self.device.enter().is_ok() {
@@ -476,6 +511,10 @@ pub enum Argument {
     Float(f32),
     Matrix(MatrixArgument),
     Norm(NormArgument),
+    Part(PartArgument),
+    Ending(EndingArgument),
+    Heads(HeadsArgument),
+    Decode(DecodeArgument),
 }
 
 impl Argument {
@@ -487,12 +526,16 @@ impl Argument {
             Argument::Float(value) => std::ptr::from_ref(value).cast_mut().cast(),
             Argument::Matrix(value) => std::ptr::from_ref(value).cast_mut().cast(),
             Argument::Norm(value) => std::ptr::from_ref(value).cast_mut().cast(),
+            Argument::Part(value) => std::ptr::from_ref(value).cast_mut().cast(),
+            Argument::Ending(value) => std::ptr::from_ref(value).cast_mut().cast(),
+            Argument::Heads(value) => std::ptr::from_ref(value).cast_mut().cast(),
+            Argument::Decode(value) => std::ptr::from_ref(value).cast_mut().cast(),
         }
     }
 }
 
 /// `Matrix` of kernels/common.cuh.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 #[repr(C)]
 pub struct MatrixArgument {
     pub weights: u64,
@@ -512,6 +555,67 @@ pub struct NormArgument {
     pub bias: u64,
     pub kind: u32,
     pub eps: f32,
+}
+
+/// `Part` of kernels/gemv.cu.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(C)]
+pub struct PartArgument {
+    pub matrix: MatrixArgument,
+    pub y: u64,
+    pub stride: u32,
+    pub tiles: u32,
+}
+
+/// `Ending` of kernels/gemv.cu.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(C)]
+pub struct EndingArgument {
+    pub gamma: u64,
+    pub eps: f32,
+    pub cap: f32,
+    pub mode: u32,
+    pub activation: u32,
+}
+
+/// `HeadArguments` of kernels/heads.cu.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(C)]
+pub struct HeadsArgument {
+    pub query_norm: NormArgument,
+    pub key_norm: NormArgument,
+    pub table: u64,
+    pub long_table: u64,
+    pub rotary: u32,
+    pub window: u32,
+    pub scale: f32,
+    pub cap: f32,
+}
+
+/// `Decode` of kernels/decode.cu.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(C)]
+pub struct DecodeArgument {
+    pub layers: u64,
+    pub embedding: MatrixArgument,
+    pub head: MatrixArgument,
+    pub final_norm: u64,
+    pub row: u64,
+    pub logits: u64,
+    pub packets: u64,
+    pub best: u64,
+    pub done: u64,
+    pub epoch: u64,
+    pub out: u64,
+    pub step: u64,
+    pub eps: f32,
+    pub embedding_scale: f32,
+    pub attention_scale: f32,
+    pub attention_cap: f32,
+    pub logit_cap: f32,
+    pub rotary: u32,
+    pub feed: u32,
+    pub pad: u32,
 }
 
 /// A format's name in the kernels.

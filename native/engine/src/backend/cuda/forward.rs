@@ -8,7 +8,6 @@
 //! and those beyond a row's position leave at once.
 
 use std::{
-    collections::BTreeSet,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -17,17 +16,17 @@ use std::{
 };
 
 use super::{
-    driver::{Argument, Device, Kernel, Memory, Module},
+    decode::{Decoder, Plan},
+    driver::{Argument, Device, HeadsArgument, Kernel, Memory, Module, PartArgument},
     kv_cache::KvCache,
-    pass::{Kernels, Mode, Pass, Plane, Row, upload_angles},
+    pass::{Angles, Kernels, Mode, Pass, Plane, Row, upload_angles},
     program::{Dimensions, PAGE},
-    weights::{self, Layer, Matrix, Norm, Weights},
+    weights::{self, HostNormed, Layer, Matrix, Norm, Weights},
 };
 use crate::{
-    backend::weights::{Packed, Weights as HostNormed},
+    backend::weights::Packed,
     error::{Error, Result},
     model::spec::ModelSpec,
-    quant::Format,
 };
 
 /// Most tokens of a pass; prompts are cut at multiples of it.
@@ -40,7 +39,8 @@ pub const STEPS: usize = 64;
 pub(super) const ARGMAX_PARTS: u32 = 64;
 /// What the passes between two looks of the host should take together.
 const SLICE_NANOSECONDS: u64 = 10_000_000;
-const WARPS_OF_GEMV: u32 = 8;
+/// Threads of a product and of attention on tensor cores.
+const THREADS: u32 = 512;
 
 /// A model on the device.
 pub struct CudaModel {
@@ -49,8 +49,10 @@ pub struct CudaModel {
     device: Arc<Device>,
     dimensions: Dimensions,
     kernels: Kernels,
-    /// For each rope: float2 (cos, sin) [context][rotary / 2], and that of long sequences.
-    angles: Vec<(Memory, Option<Memory>)>,
+    /// One for each rope.
+    angles: Vec<Angles>,
+    /// The fast road, where the model and the GPU suit it.
+    decoder: Option<Decoder>,
     context: usize,
     pass: Mutex<Pass>,
     /// What a decoding pass took last; 0: none was.
@@ -74,17 +76,21 @@ impl CudaModel {
     /// `weights` were loaded to `device`, for which `image` was compiled.
     pub fn new(
         spec: ModelSpec,
-        weights: HostNormed<Matrix>,
+        weights: HostNormed,
         device: &Arc<Device>,
         dimensions: &Dimensions,
+        plan: Option<&Plan>,
         image: &[u8],
         context: usize,
     ) -> Result<Self> {
         let weights = weights::with_norms(device, weights)?;
-        let formats: BTreeSet<Format> = weights::formats(&weights);
         let module = device.module(image)?;
-        let kernels = Kernels::new(&module, &formats, weights.embedding.format())?;
-        let angles = spec.ropes.iter().map(|rope| upload_angles(device, rope, context)).collect::<Result<_>>()?;
+        let (names, embedding) = (weights::kernel_names(&weights), weights.embedding.format());
+        let kernels = Kernels::new(&module, &names, embedding, dimensions)?;
+        let angles: Vec<_> =
+            spec.ropes.iter().map(|rope| upload_angles(device, rope, context)).collect::<Result<_>>()?;
+        let decoder = plan.map(|plan| Decoder::new(device, &module, plan, &spec, &weights, &angles, dimensions));
+        let decoder = decoder.transpose()?;
         let pass = Mutex::new(Pass::new(device, &spec, dimensions, context)?);
         let (device, dimensions, nanoseconds) = (Arc::clone(device), dimensions.clone(), AtomicU64::new(0));
         Ok(CudaModel {
@@ -94,6 +100,7 @@ impl CudaModel {
             dimensions,
             kernels,
             angles,
+            decoder,
             context,
             pass,
             nanoseconds,
@@ -113,6 +120,10 @@ impl CudaModel {
     pub fn is_long(&self, len: usize) -> bool {
         let originals = self.spec.ropes.iter().filter_map(|rope| rope.long.as_ref());
         originals.map(|long| long.original_context).any(|original| len > original)
+    }
+
+    pub fn decodes_in_one_launch(&self) -> bool {
+        self.decoder.is_some()
     }
 
     /// An empty cache for one session.
@@ -188,9 +199,12 @@ impl CudaModel {
         let longest = slots.iter().map(|slot| slot.cache.len() + steps).max().unwrap_or(0);
         let spans = self.spans(longest).next_power_of_two().min(self.spans(self.context));
         if !pass.graphs.contains_key(&(rows, spans)) {
-            let graph = pass.stream.record(|| {
-                self.queue(pass, rows, spans, rows, false)?;
-                self.choose(pass, rows)
+            let graph = pass.stream.record(|| match &self.decoder {
+                Some(decoder) if rows == 1 => decoder.queue(pass, &self.spec, &self.weights, true),
+                _ => {
+                    self.queue(pass, rows, spans, rows, false)?;
+                    self.choose(pass, rows)
+                }
             })?;
             pass.graphs.insert((rows, spans), graph);
         }
@@ -260,43 +274,81 @@ impl CudaModel {
 
     /// Queues embedding, layers and head of `count` rows; logits of the `wanted` ones, which are all rows unless `listed`.
     fn queue(&self, pass: &Pass, count: u32, spans: u32, wanted: u32, listed: bool) -> Result<()> {
+        if let (Some(decoder), 1, 1) = (&self.decoder, count, wanted) {
+            return decoder.queue(pass, &self.spec, &self.weights, false);
+        }
         let (embedding, scale) = (&self.weights.embedding, self.spec.embedding_scale);
         let rows = Argument::Address(pass.rows.at());
         let arguments = [embedding.argument(), rows, pass.x.at(), pass.x.stride(), Argument::Float(scale)];
-        self.launch(pass, &self.kernels.embed, [count, 1, 1], 256, &arguments)?;
+        self.launch(pass, &self.kernels.embed, [count, 1, 1], 256, 0, &arguments)?;
         for index in 0..self.weights.layers.len() {
             self.layer(pass, index, count, spans)?;
         }
         if wanted == 0 {
             return Ok(());
         }
-        let from = if listed { pass.wanted.at() } else { 0 };
-        self.norm(pass, &self.weights.final_norm, from, wanted)?;
         let mode = self.spec.logit_softcap.map_or(Mode::Store, Mode::Cap);
-        self.multiply(pass, &self.weights.head, &pass.h, &pass.logits, wanted, mode)
+        let norm = &self.weights.final_norm;
+        let head = [(&*self.weights.head, &pass.logits)];
+        if listed && count > wanted || !norm.is_plain() {
+            let from = if listed { pass.wanted.at() } else { 0 };
+            self.norm(pass, norm, from, wanted)?;
+            return self.multiply(pass, &head, &pass.h, wanted, None, mode);
+        }
+        self.multiply(pass, &head, &pass.x, wanted, Some(norm), mode)
     }
 
     fn layer(&self, pass: &Pass, index: usize, count: u32, spans: u32) -> Result<()> {
         let (layer, spec) = (&self.weights.layers[index], &self.spec.layers[index]);
-        self.norm(pass, &layer.attention_norm, 0, count)?;
-        self.multiply(pass, &layer.query, &pass.h, &pass.query, count, Mode::Store)?;
-        self.multiply(pass, &layer.key, &pass.h, &pass.key, count, Mode::Store)?;
-        self.multiply(pass, &layer.value, &pass.h, &pass.value, count, Mode::Store)?;
-        self.rotate(pass, index, layer, count)?;
-        self.attend(pass, index, count, spans)?;
-        self.add_product(pass, &layer.output, &pass.mixed, layer.attention_post_norm.as_ref(), count)?;
-        if let Some(norm) = &layer.ffn_norm {
-            self.norm(pass, norm, 0, count)?;
+        let (input, norm) = self.normed(pass, &layer.attention_norm, count)?;
+        let qkv = [(&*layer.query, &pass.query), (&*layer.key, &pass.key), (&*layer.value, &pass.value)];
+        self.multiply(pass, &qkv, input, count, norm, Mode::Store)?;
+        match &self.kernels.heads {
+            Some(kernels) if count <= BATCH as u32 && plain_heads(layer) => {
+                self.attend_heads(pass, index, kernels, count, spans)?;
+            }
+            _ => {
+                self.rotate(pass, index, layer, count)?;
+                self.attend(pass, index, count, spans)?;
+            }
         }
+        // Parallel: the FFN has the input that attention had.
+        let (input, norm) = match &layer.ffn_norm {
+            Some(ffn_norm) => {
+                self.add_product(pass, &layer.output, &pass.mixed, layer.attention_post_norm.as_ref(), count)?;
+                self.normed(pass, ffn_norm, count)?
+            }
+            None => (input, norm),
+        };
         let activation = spec.activation;
         match &layer.gate {
             Some(gate) => {
-                self.multiply(pass, gate, &pass.h, &pass.gate, count, Mode::Store)?;
-                self.multiply(pass, &layer.up, &pass.h, &pass.gate, count, Mode::Gated(activation))?;
+                let both = [(&**gate, &pass.gate), (&*layer.up, &pass.gate)];
+                self.multiply(pass, &both, input, count, norm, Mode::Gated(activation))?;
             }
-            None => self.multiply(pass, &layer.up, &pass.h, &pass.gate, count, Mode::Activated(activation))?,
+            None => {
+                let up = [(&*layer.up, &pass.gate)];
+                self.multiply(pass, &up, input, count, norm, Mode::Activated(activation))?;
+            }
+        }
+        if layer.ffn_norm.is_none() {
+            self.add_product(pass, &layer.output, &pass.mixed, layer.attention_post_norm.as_ref(), count)?;
         }
         self.add_product(pass, &layer.down, &pass.gate, layer.ffn_post_norm.as_ref(), count)
+    }
+
+    /// What a product with norm(x) reads: x itself where the product takes care of the norm, or else h = norm(x).
+    fn normed<'a>(
+        &self,
+        pass: &'a Pass,
+        norm: &'a Norm,
+        count: u32,
+    ) -> Result<(&'a Plane, Option<&'a Norm>)> {
+        if norm.is_plain() && count <= BATCH as u32 {
+            return Ok((&pass.x, Some(norm)));
+        }
+        self.norm(pass, norm, 0, count)?;
+        Ok((&pass.h, None))
     }
 
     /// h = norm(x), of the rows that are listed at `from`, or of all where that is 0.
@@ -304,44 +356,52 @@ impl CudaModel {
         let width = Argument::Count(self.spec.width as u32);
         let from = Argument::Address(from);
         let arguments = [norm.argument(), pass.x.at(), pass.x.stride(), from, pass.h.at(), pass.h.stride(), width];
-        self.launch(pass, &self.kernels.norm_rows, [count, 1, 1], self.norm_threads(), &arguments)
+        self.launch(pass, &self.kernels.norm_rows, [count, 1, 1], self.norm_threads(), 0, &arguments)
     }
 
     fn norm_threads(&self) -> u32 {
         (self.spec.width.div_ceil(4).next_multiple_of(32) as u32).clamp(32, 1024)
     }
 
-    /// output = mode(W input + bias)
+    /// Each plane = mode(W input + bias), the input normed first where a norm is given. Gated: of two matrices, the first
+    /// is the gate. Matrices of one format go together, up to three.
     fn multiply(
         &self,
         pass: &Pass,
-        matrix: &Matrix,
+        products: &[(&Matrix, &Plane)],
         input: &Plane,
-        output: &Plane,
         count: u32,
+        norm: Option<&Norm>,
         mode: Mode,
     ) -> Result<()> {
-        let kernels = self.kernels.gemv.get(&matrix.format());
-        let kernels =
-            kernels.ok_or_else(|| Error::Internal { reason: format!("no kernel for {}", matrix.format()) })?;
-        let which = count.min(8).next_power_of_two().trailing_zeros();
-        let rows = 1 << which;
-        let Some(kernel) = kernels.get(which as usize) else { return Err(too_many("rows", rows as usize, 8)) };
-        let (mode, activation, cap) = mode.codes();
-        let arguments = [
-            matrix.argument(),
-            input.at(),
-            input.stride(),
-            output.at(),
-            output.stride(),
-            Argument::Count(count),
-            Argument::Count(mode),
-            Argument::Count(activation),
-            output.at(),
-            Argument::Float(cap),
-        ];
-        let grid = [(matrix.rows() as u32).div_ceil(WARPS_OF_GEMV), count.div_ceil(rows), 1];
-        self.launch(pass, kernel, grid, WARPS_OF_GEMV * 32, &arguments)
+        let Some((first, _)) = products.first() else { return Ok(()) };
+        let name = first.kernel_name();
+        let alike = products.iter().all(|(matrix, _)| matrix.kernel_name() == name);
+        let mut ending = mode.ending();
+        if let Some(norm) = norm {
+            (ending.gamma, ending.eps) = (norm.weight(), norm.eps());
+        }
+        let gated = matches!(mode, Mode::Gated(_));
+        if !alike && gated {
+            // Two formats: the gate activated, then what is up multiplied by it.
+            let Mode::Gated(activation) = mode else { return Ok(()) };
+            self.multiply(pass, &products[..1], input, count, norm, Mode::Activated(activation))?;
+            return self.multiply(pass, &products[1..], input, count, norm, Mode::Scaled);
+        }
+        if !alike {
+            return products.iter().try_for_each(|product| self.multiply(pass, &[*product], input, count, norm, mode));
+        }
+        let kernels = self.kernels.gemv.get(name);
+        let kernels = kernels.ok_or_else(|| Error::Internal { reason: format!("no kernel for {name}") })?;
+        let mut parts = [PartArgument::default(); 3];
+        parts.iter_mut().zip(products).for_each(|(part, (matrix, plane))| *part = matrix.part(plane));
+        let tiles: u32 = parts.iter().map(|part| part.tiles).sum();
+        let units = if gated { parts[0].tiles } else { tiles.div_ceil(2) };
+        let [a, b, c] = parts.map(Argument::Part);
+        let arguments =
+            [a, b, c, input.at(), input.stride(), Argument::Count(count), Argument::Ending(ending)];
+        let grid = [units, count.div_ceil(BATCH as u32), 1];
+        self.launch(pass, &kernels[usize::from(gated)], grid, THREADS, 0, &arguments)
     }
 
     /// x += post_norm(W input)
@@ -353,17 +413,61 @@ impl CudaModel {
         post_norm: Option<&Norm>,
         count: u32,
     ) -> Result<()> {
-        let Some(norm) = post_norm else { return self.multiply(pass, matrix, input, &pass.x, count, Mode::Add) };
-        self.multiply(pass, matrix, input, &pass.delta, count, Mode::Store)?;
+        let Some(norm) = post_norm else {
+            return self.multiply(pass, &[(matrix, &pass.x)], input, count, None, Mode::Add);
+        };
+        self.multiply(pass, &[(matrix, &pass.delta)], input, count, None, Mode::Store)?;
         let width = Argument::Count(self.spec.width as u32);
         let arguments = [norm.argument(), pass.delta.at(), pass.x.at(), pass.x.stride(), width];
-        self.launch(pass, &self.kernels.add_norm, [count, 1, 1], self.norm_threads(), &arguments)
+        self.launch(pass, &self.kernels.add_norm, [count, 1, 1], self.norm_threads(), 0, &arguments)
+    }
+
+    /// mixed = attention(query, cache) by tensor cores, with norms, rotation and the write to the cache.
+    fn attend_heads(&self, pass: &Pass, index: usize, kernels: &[Kernel; 2], count: u32, spans: u32) -> Result<()> {
+        let (layer, spec) = (&self.weights.layers[index], &self.spec.layers[index]);
+        let (table, long) = &self.angles[spec.rope].tables;
+        let norm = |norm: &Option<Norm>| norm.as_ref().map(Norm::norm).unwrap_or_default();
+        let window = spec.window.map_or(0, |window| u32::try_from(window).unwrap_or(0));
+        let heads = HeadsArgument {
+            query_norm: norm(&layer.query_norm),
+            key_norm: norm(&layer.key_norm),
+            table: table.at(),
+            long_table: long.as_ref().map_or(0, Memory::at),
+            rotary: self.spec.ropes[spec.rope].rotary as u32,
+            window,
+            scale: spec.attention_scale,
+            cap: spec.attention_softcap.unwrap_or(0.0),
+        };
+        let (rows, partial) = (Argument::Address(pass.rows.at()), Argument::Address(pass.partial.at()));
+        let arguments = [
+            rows,
+            Argument::Count(index as u32),
+            pass.query.at(),
+            pass.key.at(),
+            pass.value.at(),
+            pass.query.stride(),
+            pass.key.stride(),
+            Argument::Heads(heads),
+            pass.mixed.at(),
+            partial,
+        ];
+        // As `reach_of` of kernels/heads.cu: a split for each 16 groups of 32 positions.
+        let splits = (spans as usize * self.dimensions.span).div_ceil(512).clamp(1, self.dimensions.splits) as u32;
+        let shared = self.dimensions.attend_bytes() as u32;
+        let grid = [self.spec.kv_heads as u32, count, splits];
+        self.launch(pass, &kernels[0], grid, THREADS, shared, &arguments)?;
+        if splits == 1 {
+            return Ok(());
+        }
+        let arguments = [rows, Argument::Count(window), partial, pass.mixed.at(), pass.mixed.stride()];
+        let grid = [self.spec.heads as u32, count, 1];
+        self.launch(pass, &kernels[1], grid, self.spec.head_dim as u32, 0, &arguments)
     }
 
     /// Norms of q and k, their rotation, and the write to the cache.
     fn rotate(&self, pass: &Pass, index: usize, layer: &Layer, count: u32) -> Result<()> {
         let rope = self.spec.layers[index].rope;
-        let (table, long) = &self.angles[rope];
+        let (table, long) = &self.angles[rope].tables;
         let norm = |norm: &Option<Norm>| norm.as_ref().map_or_else(Norm::none, Norm::argument);
         let arguments = [
             Argument::Address(pass.rows.at()),
@@ -380,7 +484,7 @@ impl CudaModel {
             Argument::Count(self.spec.ropes[rope].rotary as u32),
         ];
         let heads = (self.spec.heads + 2 * self.spec.kv_heads) as u32;
-        self.launch(pass, &self.kernels.rotate, [heads, count, 1], 32, &arguments)
+        self.launch(pass, &self.kernels.rotate, [heads, count, 1], 32, 0, &arguments)
     }
 
     /// mixed = attention(query, cache)
@@ -403,33 +507,47 @@ impl CudaModel {
         ];
         if count > BATCH as u32 {
             arguments.push(pass.mixed.at());
-            return self.launch(pass, &self.kernels.attend_rows, [blocks, count, 1], threads, &arguments);
+            return self.launch(pass, &self.kernels.attend_rows, [blocks, count, 1], threads, 0, &arguments);
         }
         let (partial, spans_argument) = (Argument::Address(pass.partial.at()), Argument::Count(spans));
         arguments.extend([partial, spans_argument]);
-        self.launch(pass, &self.kernels.attend, [blocks, count, spans], threads, &arguments)?;
+        self.launch(pass, &self.kernels.attend, [blocks, count, spans], threads, 0, &arguments)?;
         let rows = Argument::Address(pass.rows.at());
         let arguments = [rows, Argument::Count(window), partial, spans_argument, pass.mixed.at(), pass.mixed.stride()];
         let threads = (self.spec.head_dim as u32).next_multiple_of(32);
-        self.launch(pass, &self.kernels.combine, [heads, count, 1], threads, &arguments)
+        self.launch(pass, &self.kernels.combine, [heads, count, 1], threads, 0, &arguments)
     }
 
     /// Argmax of all rows' logits, put where the next pass reads it.
     fn choose(&self, pass: &Pass, rows: u32) -> Result<()> {
         let best = Argument::Address(pass.best.at());
         let arguments = [pass.logits.at(), pass.logits.stride(), Argument::Count(self.spec.vocab as u32), best];
-        self.launch(pass, &self.kernels.argmax_parts, [ARGMAX_PARTS, rows, 1], 256, &arguments)?;
+        self.launch(pass, &self.kernels.argmax_parts, [ARGMAX_PARTS, rows, 1], 256, 0, &arguments)?;
         let address = |memory: &Memory| Argument::Address(memory.at());
         let arguments =
             [best, Argument::Count(ARGMAX_PARTS), address(&pass.rows), address(&pass.tokens), address(&pass.steps)];
-        self.launch(pass, &self.kernels.argmax_feed, [rows, 1, 1], 256, &arguments)
+        self.launch(pass, &self.kernels.argmax_feed, [rows, 1, 1], 256, 0, &arguments)
     }
 
-    fn launch(&self, pass: &Pass, kernel: &Kernel, grid: [u32; 3], threads: u32, arguments: &[Argument]) -> Result<()> {
+    fn launch(
+        &self,
+        pass: &Pass,
+        kernel: &Kernel,
+        grid: [u32; 3],
+        threads: u32,
+        shared: u32,
+        arguments: &[Argument],
+    ) -> Result<()> {
         // SAFETY: each caller passes what the kernel of that name declares; planes have CHUNK rows as wide as any matrix
         // that reads or writes them, `prepare` made room in the caches, and everything lives until the stream is done.
-        unsafe { pass.stream.launch(kernel, grid, threads, 0, arguments) }
+        unsafe { pass.stream.launch(kernel, grid, threads, shared, arguments) }
     }
+}
+
+/// Whether the heads' norms are such as kernels/heads.cu knows.
+fn plain_heads(layer: &Layer) -> bool {
+    let plain = |norm: &Option<Norm>| norm.as_ref().is_none_or(Norm::is_plain);
+    plain(&layer.query_norm) && plain(&layer.key_norm)
 }
 
 impl std::fmt::Debug for CudaModel {

@@ -3,9 +3,10 @@
 use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
 use super::{
-    driver::{Argument, Device, Module, kernel_name},
+    driver::{Argument, Device, Module, PartArgument, kernel_name},
+    pass::{Mode, Plane},
     program::{Dimensions, KvFormat, Program},
-    weights::Matrix,
+    weights::{BLOCKED_F8, Matrix},
 };
 use crate::{
     backend::weights::Packed,
@@ -23,9 +24,14 @@ pub struct Lab {
 
 impl Lab {
     pub fn new(device: &Arc<Device>, format: Format) -> Result<Lab> {
-        let (heads, kv_heads, head_dim, span) = (1, 1, 32, 64);
-        let dimensions = Dimensions { width: 1 << 30, heads, kv_heads, head_dim, kv_format: KvFormat::F32, span };
-        let image = Program::new(&dimensions, &BTreeSet::from([format])).image(device.capability)?;
+        let (heads, kv_heads, head_dim, span, splits) = (1, 1, 32, 64, 1);
+        let kv_format = KvFormat::F32;
+        let dimensions = Dimensions { width: 1 << 30, heads, kv_heads, head_dim, kv_format, span, splits };
+        let mut names = BTreeSet::from([kernel_name(format)]);
+        if format == Format::F8E4m3 {
+            names.insert(BLOCKED_F8);
+        }
+        let image = Program::new(&dimensions, &names, None).image(device.capability)?;
         Ok(Lab { device: Arc::clone(device), format, module: device.module(&image)? })
     }
 
@@ -53,39 +59,40 @@ impl Lab {
         Ok(rows.flat_map(|row| row.iter().take(matrix.cols())).copied().collect())
     }
 
-    /// W x for each of `count` rows of x, [count][cols]; by the kernel for `together` rows at a time: 1, 2, 4 or 8.
-    pub fn multiply(&self, matrix: &Matrix, x: &[f32], count: usize, together: usize) -> Result<Vec<f32>> {
+    /// W x for each of `count` rows of x, [count][cols]; at most eight go together.
+    pub fn multiply(&self, matrix: &Matrix, x: &[f32], count: usize) -> Result<Vec<f32>> {
         if x.len() != count * matrix.cols() {
             return Err(Error::Internal { reason: format!("{} numbers for {count} rows", x.len()) });
         }
-        let padded = matrix.cols().next_multiple_of(8);
-        let mut rows = vec![0.0_f32; count * padded];
-        for (out, row) in rows.chunks_exact_mut(padded).zip(x.chunks_exact(matrix.cols())) {
+        let (input, output) =
+            (Plane::new(&self.device, count, matrix.cols())?, Plane::new(&self.device, count, matrix.rows())?);
+        let (stride, out_stride) = (input.stride as usize, output.stride as usize);
+        let mut rows = vec![0.0_f32; count * stride];
+        for (out, row) in rows.chunks_exact_mut(stride).zip(x.chunks_exact(matrix.cols())) {
             out.iter_mut().zip(row).for_each(|(out, x)| *out = *x);
         }
-        let kernel = self.module.kernel(&format!("gemv_{}_m{together}", kernel_name(self.format)))?;
-        let poison = vec![f32::NAN; count * matrix.rows()];
-        let (input, output) = (self.device.upload(&rows)?, self.device.upload(&poison)?);
+        input.memory.write(0, bytemuck::cast_slice(&rows))?;
+        output.memory.write(0, bytemuck::cast_slice(&vec![f32::NAN; count * out_stride]))?;
+        let kernel = self.module.kernel(&format!("gemv_{}", matrix.kernel_name()))?;
         let stream = self.device.stream()?;
+        let part = matrix.part(&output);
         let arguments = [
-            matrix.argument(),
-            Argument::Address(input.at()),
-            Argument::Count(padded as u32),
-            Argument::Address(output.at()),
-            Argument::Count(matrix.rows() as u32),
+            Argument::Part(part),
+            Argument::Part(PartArgument::default()),
+            Argument::Part(PartArgument::default()),
+            input.at(),
+            input.stride(),
             Argument::Count(count as u32),
-            Argument::Count(0),
-            Argument::Count(0),
-            Argument::Address(0),
-            Argument::Float(1.0),
+            Argument::Ending(Mode::Store.ending()),
         ];
-        let grid = [matrix.rows().div_ceil(8) as u32, count.div_ceil(together) as u32, 1];
+        let grid = [part.tiles.div_ceil(2), count.div_ceil(8) as u32, 1];
         // SAFETY: input has `count` padded rows, output `count` rows of the matrix' height.
-        unsafe { stream.launch(&kernel, grid, 256, 0, &arguments)? };
-        let mut host = self.device.pinned(poison.len() * 4)?;
-        stream.fetch::<f32>(&output, &mut host, poison.len())?;
+        unsafe { stream.launch(&kernel, grid, 512, 0, &arguments)? };
+        let mut host = self.device.pinned(count * out_stride * 4)?;
+        stream.fetch::<f32>(&output.memory, &mut host, count * out_stride)?;
         stream.wait()?;
-        Ok(host.as_slice::<f32>().iter().take(poison.len()).copied().collect())
+        let rows = host.as_slice::<f32>().chunks_exact(out_stride).take(count);
+        Ok(rows.flat_map(|row| row.iter().take(matrix.rows())).copied().collect())
     }
 }
 

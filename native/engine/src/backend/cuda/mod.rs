@@ -4,6 +4,7 @@
 //! `kv_cache` are device memory, `forward` launches. Where anything is missing, `Device::open` or `nvrtc` says what.
 
 pub mod cubin_cache;
+pub mod decode;
 pub mod driver;
 pub mod forward;
 pub mod kv_cache;
@@ -21,6 +22,7 @@ use std::{
 };
 
 use self::{
+    decode::Plan,
     forward::CudaModel,
     program::{Dimensions, KvFormat, Program},
 };
@@ -44,12 +46,15 @@ pub fn open(ordinal: usize) -> Result<Arc<driver::Device>> {
     })
 }
 
-/// A model on its way to a GPU: the kernels are compiled on a thread while the weights are read.
+/// A model on its way to a GPU: its weights are read, then the kernels are compiled on a thread for what was read.
 #[derive(Debug)]
 pub struct Loading {
     device: Arc<driver::Device>,
+    spec: ModelSpec,
     weights: weights::Loading,
+    loaded: Option<weights::HostNormed>,
     dimensions: Dimensions,
+    plan: Option<Plan>,
     context: usize,
     compiling: Option<JoinHandle<Result<Vec<u8>>>>,
 }
@@ -68,19 +73,19 @@ impl Loading {
     ) -> Result<Loading> {
         let device = open(ordinal)?;
         let weights = weights::Loading::new(&device, spec, checkpoint)?;
-        let dimensions = Dimensions::of(spec, kv, context);
-        let program = Program::new(&dimensions, &weights.formats(checkpoint)?);
-        let capability = device.capability;
-        let compile = move || program.image(capability);
-        let compiling = thread::Builder::new().name("viva_nvrtc".into()).spawn(compile);
-        let compiling =
-            compiling.map_err(|error| Error::Internal { reason: format!("a thread to compile on: {error}") })?;
-        Ok(Loading { device, weights, dimensions, context, compiling: Some(compiling) })
+        let dimensions = Dimensions::of(spec, kv, context, device.multiprocessors);
+        let spec = spec.clone();
+        Ok(Loading { device, spec, weights, loaded: None, dimensions, plan: None, context, compiling: None })
     }
 
     /// Reads one chunk; true when everything is in and compiled.
     pub fn step(&mut self, checkpoint: &Checkpoint) -> Result<bool> {
-        if !self.weights.step(checkpoint)? {
+        if self.loaded.is_none() {
+            if self.weights.step(checkpoint)? {
+                let weights = self.weights.finish(&self.spec, checkpoint)?;
+                self.compile(&weights)?;
+                self.loaded = Some(weights);
+            }
             return Ok(false);
         }
         let done = self.compiling.as_ref().is_none_or(JoinHandle::is_finished);
@@ -90,15 +95,27 @@ impl Loading {
         Ok(done)
     }
 
+    fn compile(&mut self, weights: &weights::HostNormed) -> Result<()> {
+        self.plan = Plan::of(&self.device, &self.spec, weights, &self.dimensions);
+        let program = Program::new(&self.dimensions, &weights::kernel_names(weights), self.plan.as_ref());
+        let capability = self.device.capability;
+        let compile = move || program.image(capability);
+        let compiling = thread::Builder::new().name("viva_nvrtc".into()).spawn(compile);
+        let failed = |error| Error::Internal { reason: format!("a thread to compile on: {error}") };
+        self.compiling = Some(compiling.map_err(failed)?);
+        Ok(())
+    }
+
     /// (bytes that are in, bytes in all)
     pub fn progress(&self) -> (u64, u64) {
         (self.weights.done_bytes, self.weights.total_bytes)
     }
 
-    pub fn finish(&mut self, spec: &ModelSpec, checkpoint: &Checkpoint) -> Result<CudaModel> {
+    pub fn finish(&mut self, spec: &ModelSpec) -> Result<CudaModel> {
         let lost = || Error::Internal { reason: "the compiler's thread was lost".into() };
         let image = self.compiling.take().and_then(|thread| thread.join().ok()).ok_or_else(lost)??;
-        let weights = self.weights.finish(spec, checkpoint)?;
-        CudaModel::new(spec.clone(), weights, &self.device, &self.dimensions, &image, self.context)
+        let weights = self.loaded.take().ok_or_else(lost)?;
+        let (plan, dimensions) = (self.plan.as_ref(), &self.dimensions);
+        CudaModel::new(spec.clone(), weights, &self.device, dimensions, plan, &image, self.context)
     }
 }

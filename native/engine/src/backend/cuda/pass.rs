@@ -11,7 +11,7 @@ use std::{
 use bytemuck::{Pod, Zeroable};
 
 use super::{
-    driver::{Argument, Device, Graph, Kernel, Memory, Module, Pinned, Stream, kernel_name},
+    driver::{Argument, Device, EndingArgument, Graph, Kernel, Memory, Module, Pinned, Stream, kernel_name},
     forward::{ARGMAX_PARTS, BATCH, CHUNK, STEPS},
     program::Dimensions,
 };
@@ -83,8 +83,8 @@ pub(super) struct Pass {
 }
 
 pub(super) struct Kernels {
-    /// By format and rows of a block: 1, 2, 4, 8.
-    pub gemv: HashMap<Format, [Kernel; 4]>,
+    /// By the format's name in the kernels: plain and gated.
+    pub gemv: HashMap<&'static str, [Kernel; 2]>,
     pub embed: Kernel,
     pub norm_rows: Kernel,
     pub add_norm: Kernel,
@@ -92,18 +92,31 @@ pub(super) struct Kernels {
     pub attend: Kernel,
     pub combine: Kernel,
     pub attend_rows: Kernel,
+    /// attend_heads and combine_splits, where they serve the model.
+    pub heads: Option<[Kernel; 2]>,
     pub argmax_parts: Kernel,
     pub argmax_feed: Kernel,
 }
 
 impl Kernels {
-    pub fn new(module: &Module, formats: &BTreeSet<Format>, embedding: Format) -> Result<Kernels> {
-        let gemv = |format: &Format| {
-            let kernel = |rows: u32| module.kernel(&format!("gemv_{}_m{rows}", kernel_name(*format)));
-            Ok((*format, [kernel(1)?, kernel(2)?, kernel(4)?, kernel(8)?]))
+    pub fn new(
+        module: &Module,
+        names: &BTreeSet<&'static str>,
+        embedding: Format,
+        dimensions: &Dimensions,
+    ) -> Result<Kernels> {
+        let gemv = |name: &&'static str| {
+            let kernels = [module.kernel(&format!("gemv_{name}"))?, module.kernel(&format!("gemv_gated_{name}"))?];
+            Ok((*name, kernels))
+        };
+        let heads = || {
+            let attend = module.kernel("attend_heads")?;
+            attend.allow_shared(dimensions.attend_bytes() as u32)?;
+            Ok([attend, module.kernel("combine_splits")?])
         };
         Ok(Kernels {
-            gemv: formats.iter().map(gemv).collect::<Result<_>>()?,
+            gemv: names.iter().map(gemv).collect::<Result<_>>()?,
+            heads: dimensions.heads_on_tensor_cores().then(heads).transpose()?,
             embed: module.kernel(&format!("embed_{}", kernel_name(embedding)))?,
             norm_rows: module.kernel("norm_rows")?,
             add_norm: module.kernel("add_norm")?,
@@ -135,7 +148,7 @@ impl Pass {
             mixed: plane(heads)?,
             gate: plane(ffn)?,
             delta: plane(spec.width)?,
-            partial: device.zeros(BATCH * spec.heads * spans * (spec.head_dim + 2) * 4)?,
+            partial: device.zeros(BATCH * spec.heads * spans.max(dimensions.splits) * (spec.head_dim + 2) * 4)?,
             best: device.zeros(BATCH * ARGMAX_PARTS as usize * 8)?,
             steps: device.zeros(BATCH * 4)?,
             tokens: device.zeros(STEPS * BATCH * 4)?,
@@ -156,34 +169,48 @@ impl Pass {
 pub(super) enum Mode {
     Store,
     Add,
-    /// activation(what is there) * product
+    /// activation(product of the first matrix) * product of the second
     Gated(Activation),
+    /// what is there * product
+    Scaled,
     Activated(Activation),
     /// cap tanh(product / cap)
     Cap(f32),
 }
 
 impl Mode {
-    /// `mode`, `activation` and `cap` of kernels/gemv.cu.
-    pub fn codes(self) -> (u32, u32, f32) {
-        let code = |activation| match activation {
-            Activation::Silu => 0,
-            Activation::Gelu => 1,
-            Activation::GeluTanh => 2,
-            Activation::Relu => 3,
-        };
-        match self {
+    /// `Ending` of kernels/gemv.cu, for sums that no norm goes before.
+    pub fn ending(self) -> EndingArgument {
+        let (mode, activation, cap) = match self {
             Mode::Store => (0, 0, 1.0),
             Mode::Add => (1, 0, 1.0),
-            Mode::Gated(activation) => (2, code(activation), 1.0),
-            Mode::Activated(activation) => (3, code(activation), 1.0),
+            Mode::Gated(activation) => (2, activation_code(activation), 1.0),
+            Mode::Activated(activation) => (3, activation_code(activation), 1.0),
             Mode::Cap(cap) => (4, 0, cap),
-        }
+            Mode::Scaled => (5, 0, 1.0),
+        };
+        EndingArgument { mode, activation, cap, ..EndingArgument::default() }
     }
 }
 
+/// `kind` of `activate` in kernels/common.cuh.
+pub(super) fn activation_code(activation: Activation) -> u32 {
+    match activation {
+        Activation::Silu => 0,
+        Activation::Gelu => 1,
+        Activation::GeluTanh => 2,
+        Activation::Relu => 3,
+    }
+}
+
+/// The rotations of a rope, on the device.
+pub(super) struct Angles {
+    /// float2 (cos, sin) [context][rotary / 2], and that of long sequences.
+    pub tables: (Memory, Option<Memory>),
+}
+
 /// cos and sin of every pair's angle at every position, times the magnitude.
-pub(super) fn upload_angles(device: &Arc<Device>, rope: &Rope, context: usize) -> Result<(Memory, Option<Memory>)> {
+pub(super) fn upload_angles(device: &Arc<Device>, rope: &Rope, context: usize) -> Result<Angles> {
     let table = |frequencies: &[f32]| {
         let angles = (0..context).flat_map(|position| {
             frequencies.iter().flat_map(move |frequency| {
@@ -194,5 +221,5 @@ pub(super) fn upload_angles(device: &Arc<Device>, rope: &Rope, context: usize) -
         device.upload(&angles.collect::<Vec<f32>>())
     };
     let long = rope.long.as_ref().map(|long| table(&long.inverse_frequencies)).transpose()?;
-    Ok((table(&rope.inverse_frequencies)?, long))
+    Ok(Angles { tables: (table(&rope.inverse_frequencies)?, long) })
 }

@@ -6,17 +6,24 @@ use std::{collections::BTreeSet, fmt::Write};
 
 use super::{
     cubin_cache,
+    decode::Plan,
     driver::kernel_name,
     nvrtc::{Compiled, nvrtc},
+    weights::BLOCKED_F8,
 };
 use crate::{error::Result, model::spec::ModelSpec, quant::Format};
 
-const SOURCES: [&str; 5] = [
+const SOURCES: [&str; 10] = [
+    include_str!("../../../../../kernels/machine.cuh"),
     include_str!("../../../../../kernels/common.cuh"),
+    include_str!("../../../../../kernels/formats.cuh"),
+    include_str!("../../../../../kernels/dot.cuh"),
     include_str!("../../../../../kernels/gemv.cu"),
     include_str!("../../../../../kernels/pointwise.cu"),
     include_str!("../../../../../kernels/attention.cu"),
+    include_str!("../../../../../kernels/heads.cu"),
     include_str!("../../../../../kernels/sample.cu"),
+    include_str!("../../../../../kernels/decode.cu"),
 ];
 
 /// Positions of a page of the cache.
@@ -51,10 +58,15 @@ pub struct Dimensions {
     pub kv_format: KvFormat,
     /// Positions that one block of attention handles.
     pub span: usize,
+    /// Blocks that share the positions of one key-value head, at most (kernels/heads.cu).
+    pub splits: usize,
 }
 
+/// Most splits: more would only wait for each other.
+const SPLITS: usize = 16;
+
 impl Dimensions {
-    pub fn of(spec: &ModelSpec, kv_format: KvFormat, context: usize) -> Dimensions {
+    pub fn of(spec: &ModelSpec, kv_format: KvFormat, context: usize, multiprocessors: u32) -> Dimensions {
         let group = spec.heads / spec.kv_heads.max(1);
         // As HEADS of kernels/attention.cu.
         let heads = [8, 4, 2, 1].into_iter().find(|heads| group.is_multiple_of(*heads)).unwrap_or(1);
@@ -62,8 +74,32 @@ impl Dimensions {
         let shared = |span: usize| 4 * heads * (spec.head_dim + span / 32 * (spec.head_dim + 34));
         let long = |span: &usize| context > 16384 && shared(*span) <= SHARED_BYTES;
         let span = [256, 128].into_iter().find(long).unwrap_or(64);
+        // Those that decode.cu's blocks can take, of which each has rows of the narrowest matrix.
+        let blocks = (multiprocessors as usize).min(spec.width / 8);
+        let splits = (blocks / spec.kv_heads.max(1)).clamp(1, SPLITS);
         let (width, heads, kv_heads, head_dim) = (spec.width, spec.heads, spec.kv_heads, spec.head_dim);
-        Dimensions { width, heads, kv_heads, head_dim, kv_format, span }
+        Dimensions { width, heads, kv_heads, head_dim, kv_format, span, splits }
+    }
+
+    /// HEADS_ON_TENSOR_CORES of kernels/heads.cu.
+    pub fn heads_on_tensor_cores(&self) -> bool {
+        self.kv_format == KvFormat::Bf16 && matches!(self.head_dim, 64 | 128) && self.group() <= 8
+    }
+
+    /// Query heads of a key-value head.
+    pub fn group(&self) -> usize {
+        self.heads / self.kv_heads.max(1)
+    }
+
+    /// Dynamic shared memory of `attend_heads`.
+    pub fn attend_bytes(&self) -> usize {
+        self.heads_bytes() + 16 * self.group() * self.head_dim * 4
+    }
+
+    /// sizeof(Heads) of kernels/heads.cu.
+    pub fn heads_bytes(&self) -> usize {
+        let vectors = (self.group() + 2) * self.head_dim * 4 + 2 * 8 * (self.head_dim + 8) * 2;
+        (vectors + 8 * 4 + 2 * 16 * 8 * 4).next_multiple_of(16)
     }
 }
 
@@ -75,12 +111,18 @@ pub struct Program {
 }
 
 impl Program {
-    pub fn new(dimensions: &Dimensions, formats: &BTreeSet<Format>) -> Program {
-        let mut source = SOURCES.join("\n");
-        for format in formats {
-            let name = kernel_name(*format);
-            // Writing to a string does not fail.
-            let _ = writeln!(source, "GEMV({name}) EMBED({name}) DEQUANTIZE({name})");
+    /// `formats` are the kernel names of the linears' formats.
+    pub fn new(dimensions: &Dimensions, formats: &BTreeSet<&str>, decode: Option<&Plan>) -> Program {
+        let mut source = decode.map(Plan::definitions).unwrap_or_default();
+        source.push_str(&SOURCES.join("\n"));
+        // Writing to a string does not fail.
+        for name in formats {
+            let _ = writeln!(source, "GEMV({name})");
+        }
+        // Single rows are read the same way whatever their scales serve.
+        let read = formats.iter().map(|name| if *name == BLOCKED_F8 { kernel_name(Format::F8E4m3) } else { name });
+        for name in read.collect::<BTreeSet<_>>() {
+            let _ = writeln!(source, "READ({name})");
         }
         let options = [
             ("D", dimensions.width),
@@ -89,6 +131,7 @@ impl Program {
             ("HD", dimensions.head_dim),
             ("PAGE", PAGE),
             ("SPAN", dimensions.span),
+            ("SPLITS", dimensions.splits),
             ("KV_FLOAT", usize::from(dimensions.kv_format == KvFormat::F32)),
         ];
         let mut options: Vec<String> = options.iter().map(|(name, value)| format!("-D{name}={value}")).collect();

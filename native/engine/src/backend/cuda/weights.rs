@@ -5,7 +5,10 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use super::driver::{Argument, Device, MatrixArgument, Memory, NormArgument};
+use super::{
+    driver::{Argument, Device, MatrixArgument, Memory, NormArgument, PartArgument, kernel_name},
+    pass::Plane,
+};
 use crate::{
     backend::weights::{self, Packed, Store},
     checkpoint::Checkpoint,
@@ -15,6 +18,8 @@ use crate::{
 };
 
 pub type Weights = weights::Weights<Matrix, Norm>;
+/// The same with the norms still on the host.
+pub type HostNormed = weights::Weights<Matrix>;
 pub type Layer = weights::Layer<Matrix, Norm>;
 pub type Loading = weights::Loading<Vram>;
 
@@ -41,7 +46,7 @@ impl Loading {
 }
 
 /// The fields of a block in the order of their arrays: (offset in the stored block, bytes).
-const fn fields(format: Format) -> &'static [(usize, usize)] {
+pub(super) const fn fields(format: Format) -> &'static [(usize, usize)] {
     match format {
         Format::F32 | Format::F16 | Format::Bf16 | Format::F8E4m3 => &[],
         Format::Q8_0 => &[(2, 32), (0, 2)],
@@ -102,9 +107,29 @@ impl Matrix {
         })
     }
 
+    /// The name of what its kernels read: the format's, but for F8_E4M3 whose scales serve blocks of columns.
+    pub fn kernel_name(&self) -> &'static str {
+        if self.scale_blocks > 1 { BLOCKED_F8 } else { kernel_name(self.format) }
+    }
+
+    /// Whether rows lie one behind the other without padding.
+    pub fn is_dense(&self) -> bool {
+        self.padded == self.cols
+    }
+
     pub fn argument(&self) -> Argument {
+        Argument::Matrix(self.matrix())
+    }
+
+    /// The products of this matrix go to `plane`.
+    pub fn part(&self, plane: &Plane) -> PartArgument {
+        let tiles = (self.rows as u32).div_ceil(8);
+        PartArgument { matrix: self.matrix(), y: plane.memory.at(), stride: plane.stride, tiles }
+    }
+
+    pub fn matrix(&self) -> MatrixArgument {
         let at = |memory: &Option<Memory>| memory.as_ref().map_or(0, Memory::at);
-        Argument::Matrix(MatrixArgument {
+        MatrixArgument {
             weights: self.weights.at(),
             scales: at(&self.scales),
             bias: at(&self.bias),
@@ -113,9 +138,29 @@ impl Matrix {
             cols: self.padded as u32,
             scale_cols: self.scale_cols as u32,
             scale_blocks: self.scale_blocks as u32,
-        })
+        }
+    }
+
+    /// F8_E4M3 with scales that serve no whole blocks of 32 columns: the weights become what they mean, in f32.
+    fn widen(&mut self, scale_cols: usize, rows: &[Vec<f32>]) -> Result<()> {
+        let codes = self.weights.read(self.rows * self.padded)?;
+        let mut wide = Matrix::new(&self.device, Format::F32, self.rows, self.cols)?;
+        let mut values = vec![0.0_f32; self.cols];
+        for (row, (codes, scales)) in codes.chunks_exact(self.padded).zip(rows).enumerate() {
+            self.format.dequantize(&codes[..self.cols], &mut values)?;
+            for (values, scale) in values.chunks_mut(scale_cols).zip(scales) {
+                values.iter_mut().for_each(|value| *value *= scale);
+            }
+            wide.set_rows(&[row], bytemuck::cast_slice(&values))?;
+        }
+        wide.bias = self.bias.take();
+        *self = wide;
+        Ok(())
     }
 }
+
+/// F8_E4M3 with a scale for each block of columns, in the kernels.
+pub const BLOCKED_F8: &str = "f8_blocks";
 
 impl Packed for Matrix {
     fn format(&self) -> Format {
@@ -176,6 +221,9 @@ impl Packed for Matrix {
 
     fn set_scales(&mut self, scale_cols: usize, rows: &[Vec<f32>]) -> Result<()> {
         let blocks = self.cols.div_ceil(scale_cols.max(1)).max(1);
+        if blocks > 1 && !scale_cols.is_multiple_of(32) {
+            return self.widen(scale_cols, rows);
+        }
         let mut values = vec![0.0_f32; self.rows * blocks];
         for (out, row) in values.chunks_exact_mut(blocks).zip(rows) {
             out.iter_mut().zip(row).for_each(|(out, scale)| *out = *scale);
@@ -206,16 +254,37 @@ pub struct Norm {
 impl Norm {
     fn upload(device: &Arc<Device>, norm: &weights::Norm) -> Result<Norm> {
         let bias = (!norm.bias.is_empty()).then(|| device.upload(&norm.bias)).transpose()?;
-        Ok(Norm { kind: norm.kind, eps: norm.eps, weight: device.upload(&norm.weight)?, bias })
+        // Products read whole blocks of 32.
+        let mut weight = norm.weight.clone();
+        weight.resize(weight.len().next_multiple_of(32), 0.0);
+        Ok(Norm { kind: norm.kind, eps: norm.eps, weight: device.upload(&weight)?, bias })
+    }
+
+    /// Whether it is x / sqrt(mean(x^2) + eps) * weight, which products can take care of.
+    pub fn is_plain(&self) -> bool {
+        self.kind == NormKind::Rms && self.bias.is_none()
+    }
+
+    pub fn eps(&self) -> f32 {
+        self.eps
+    }
+
+    /// Where the weights are.
+    pub fn weight(&self) -> u64 {
+        self.weight.at()
     }
 
     pub fn argument(&self) -> Argument {
+        Argument::Norm(self.norm())
+    }
+
+    pub fn norm(&self) -> NormArgument {
         let kind = match self.kind {
             NormKind::Rms => 0,
             NormKind::Layer => 1,
         };
         let bias = self.bias.as_ref().map_or(0, Memory::at);
-        Argument::Norm(NormArgument { weight: self.weight.at(), bias, kind, eps: self.eps })
+        NormArgument { weight: self.weight.at(), bias, kind, eps: self.eps }
     }
 
     pub fn none() -> Argument {
@@ -228,7 +297,7 @@ pub fn with_norms(device: &Arc<Device>, weights: weights::Weights<Matrix>) -> Re
     weights.map_norms(&|norm| Norm::upload(device, &norm))
 }
 
-/// The formats that a model's linears are stored in.
-pub fn formats(weights: &Weights) -> BTreeSet<Format> {
-    weights.matrices().iter().map(|matrix| matrix.format()).collect()
+/// What the kernels of a model's linears are called by.
+pub fn kernel_names<N>(weights: &weights::Weights<Matrix, N>) -> BTreeSet<&'static str> {
+    weights.matrices().iter().map(|matrix| matrix.kernel_name()).collect()
 }

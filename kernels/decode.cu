@@ -1,0 +1,540 @@
+// decode_token: one token of one sequence in one launch, for Hopper and newer. Every block stays for the whole token.
+//
+//   weights   each block has its own rows of every matrix; a producer warp streams them through a ring in shared memory that
+//             never drains: while a block waits for its input, the weights of the next phases are already coming
+//   vectors   travel between blocks as packets (number, epoch) of 8 bytes: data and signal are one store, nothing is fenced
+//   a layer   q k v | attention | output | gate up | down: each phase's products are spread over all blocks
+//   warps     TEAM that multiply (see dot.cuh for the sums), one that finishes sums and sends packets, one that copies
+//
+// grid BLOCKS, one block a multiprocessor, all resident (a cooperative launch); shared memory SHARED_BYTES.
+// bytes: every weight once; the floor is those over the memory's speed.
+//
+// Why no packet is overwritten too early: a vector of layer l + 1 is sent by a block whose warps have read all of a later
+// vector of layer l, which all blocks had to send for that, each after reading the earlier one. So every block must have rows
+// in every phase: the host checks it. Epochs grow from token to token and are compared by their difference.
+
+#if defined(DECODE) && HEADS_ON_TENSOR_CORES && __CUDA_ARCH__ >= 900
+
+// Columns of a row in a stage: 2 KB of quants.
+template <class F> DEV constexpr u32 stage_cols() { return 2048 / F::bytes(0) * F::LEN; }
+// From a row to the next in a plane of a stage: rows of a tile in different banks.
+template <class F> DEV constexpr u32 stage_stride(int plane) {
+  u32 row = stage_cols<F>() / F::LEN * F::bytes(plane), block = F::bytes(plane) * 32 / F::LEN;
+  return row + (block < 16 ? 16 : block);
+}
+template <class F> DEV constexpr u32 stage_offset(int plane) {
+  u32 offset = 0;
+  for (int p = 0; p < plane; p++) offset += 16 * stage_stride<F>(p);
+  return offset;
+}
+template <class F> DEV constexpr u32 stage_bytes() { return (stage_offset<F>(F::PLANES) + 127) / 128 * 128; }
+DEV constexpr u32 larger(u32 a, u32 b) { return a > b ? a : b; }
+#define STAGE larger(stage_bytes<LAYER_FORMAT>(), stage_bytes<HEAD_FORMAT>())
+
+// Sums on their way from the warps that multiply to the one that finishes them.
+#define HANDOVERS 4
+#define SUM_STRIDE (TEAM + 4)
+#define EACH_WARP ((larger(larger(D, H * HD), FFN) / 32 + TEAM - 1) / TEAM)
+#define QKV ((H + 2 * KV) * HD)
+#define OWN_ROWS ((D / 8 + BLOCKS - 1) / BLOCKS * 8 + 8)
+
+enum { QUERY, KEY, VALUE, OUTPUT, GATE, UP, DOWN, MATRICES };
+struct DecodeLayer {
+  const u8* weights[MATRICES];
+  const float* scales[MATRICES];
+  const float* bias[MATRICES];
+  const float *attention_norm, *ffn_norm, *query_norm, *key_norm;
+  const float2 *table, *long_table;
+  u64 window;
+};
+struct Decode {
+  const DecodeLayer* layers;
+  Matrix embedding, head;
+  const float* final_norm;
+  Row* row;
+  float* logits;
+  // QKV, H HD, D, D, FFN, then partial results of heads
+  u64* packets;
+  u64* best;     // [BLOCKS]
+  u32* done;     // blocks that are through, 0 between launches
+  u32* epoch;    // of the last vector that was sent
+  u32 *out, *step;
+  float eps, embedding_scale, attention_scale, attention_cap, logit_cap;
+  u32 rotary, feed;  // feed 1: the token of the largest logit goes to `row` and `out`
+};
+
+struct DecodeShared {
+  u64 full[STAGES], empty[STAGES], handed[HANDOVERS], taken[HANDOVERS];
+  float sums[HANDOVERS][16][SUM_STRIDE];
+  float squares[2][TEAM];
+  float residual[OWN_ROWS];
+  Heads heads;
+  DecodeLayer layers[LAYERS];
+};
+// What follows the struct in shared memory: the input's halves, or the heads' sums; then the ring.
+#define INPUT_BYTES (TEAM * EACH_WARP * 128)
+#define HEAD_BYTES (TEAM * (int)sizeof(HeadSums))
+#define SCRATCH_BYTES larger(INPUT_BYTES, HEAD_BYTES)
+static_assert((sizeof(DecodeShared) + 127) / 128 * 128 + SCRATCH_BYTES + STAGES * STAGE <= SHARED_BYTES, "shared memory");
+
+// Units of a phase that this block has: two tiles each, the last perhaps one; a gated unit is a tile of each matrix.
+struct Share {
+  u32 first, tiles;
+};
+DEV Share share_of(u32 tiles) {
+  u32 first = (u64)blockIdx.x * tiles / BLOCKS, next = (u64)(blockIdx.x + 1) * tiles / BLOCKS;
+  return {first, next - first};
+}
+
+struct Token {
+  const Decode& a;
+  DecodeShared& s;
+  u8 *ring, *scratch;
+  u32 stage, handover;  // counters of what this warp has been through
+  u32 warp, lane;
+
+  u64* packets(int which) const {
+    u64* at = a.packets;
+    return which == 0 ? at : which == 1 ? at + QKV : which == 2 ? at + QKV + H * HD : which == 3 ? at + QKV + H * HD + D : which == 4 ? at + QKV + H * HD + 2 * D : at + QKV + H * HD + 2 * D + FFN;
+  }
+};
+enum { TO_HEADS, TO_OUTPUT, TO_FFN, TO_LAYER, TO_DOWN, OF_SPLITS };
+
+DEV u64 packet_of(float value, u32 epoch) { return (u64)epoch << 32 | __float_as_uint(value); }
+// Waits for N packets, `stride` apart, that are all under way at once.
+template <int N> DEV void receive(const u64* at, u32 stride, u32 epoch, float* out) {
+  bool ready;
+  u64 packets[N];
+  do {
+    ready = true;
+#pragma unroll
+    for (int i = 0; i < N; i++) packets[i] = packet_load(at + i * stride);
+#pragma unroll
+    for (int i = 0; i < N; i++) ready = ready && (int)((u32)(packets[i] >> 32) - epoch) >= 0;
+    pause_polling();
+  } while (!ready);
+#pragma unroll
+  for (int i = 0; i < N; i++) out[i] = __uint_as_float((u32)packets[i]);
+}
+
+// ---- the warp that copies
+
+// Rows of a unit, one a lane: `first` and `second` are the tiles' weights.
+template <class F, u32 K> DEV void copy_unit(Token& k, const u8* first, u64 first_blocks, u32 first_tile, const u8* second, u64 second_blocks, u32 second_tile, u32 tiles, u64 policy) {
+  for (u32 at = 0; at < K; at += stage_cols<F>()) {
+    u32 cols = min(K - at, stage_cols<F>()), slot = k.stage % STAGES, turn = k.stage / STAGES;
+    if (turn) counter_wait(&k.s.empty[slot], (turn - 1) & 1);
+    u32 bytes = 0;
+#pragma unroll
+    for (int p = 0; p < F::PLANES; p++) bytes += cols / F::LEN * F::bytes(p) * 8 * tiles;
+    if (k.lane == 0) counter_expect(&k.s.full[slot], bytes);
+    __syncwarp();
+    if (k.lane < 8 * tiles) {
+      bool upper = k.lane >= 8;
+      const u8* plane = upper ? second : first;
+      u64 blocks = upper ? second_blocks : first_blocks;
+      u32 row = (upper ? second_tile : first_tile) * 8 + k.lane % 8;
+      u8* to = k.ring + slot * STAGE;
+#pragma unroll
+      for (int p = 0; p < F::PLANES; p++) {
+        copy_bulk(to + stage_offset<F>(p) + k.lane * stage_stride<F>(p), plane + ((u64)row * (K / F::LEN) + at / F::LEN) * F::bytes(p), cols / F::LEN * F::bytes(p),
+                  &k.s.full[slot], policy);
+        plane += blocks * F::bytes(p);
+      }
+    }
+    k.stage++;
+  }
+}
+
+// A tile of q, k or v: which matrix, and where in it.
+DEV u32 part_of(u32 tile, u32& at) {
+  constexpr u32 queries = H * HD / 8, keys = KV * HD / 8;
+  u32 part = tile < queries ? QUERY : tile < queries + keys ? KEY : VALUE;
+  at = tile - (part == QUERY ? 0 : part == KEY ? queries : queries + keys);
+  return part;
+}
+DEV u64 part_blocks(u32 part) { return (u64)(part == QUERY ? H * HD : KV * HD) * (D / LAYER_FORMAT::LEN); }
+
+template <class F, u32 K> DEV void copy_rows(Token& k, const u8* weights, u32 rows, u64 policy) {
+  Share share = share_of(rows / 8);
+  u64 blocks = (u64)rows * (K / F::LEN);
+  for (u32 i = 0; i < share.tiles; i += 2) copy_unit<F, K>(k, weights, blocks, share.first + i, weights, blocks, share.first + i + 1, min(share.tiles - i, 2u), policy);
+}
+
+DEV void copy_all(Token& k) {
+  typedef LAYER_FORMAT F;
+  u64 policy = read_once();
+  for (u32 l = 0; l < LAYERS; l++) {
+    const DecodeLayer& layer = k.s.layers[l];
+    Share share = share_of(QKV / 8);
+    for (u32 i = 0; i < share.tiles; i += 2) {
+      u32 tiles = min(share.tiles - i, 2u), first_at, second_at;
+      u32 first = part_of(share.first + i, first_at), second = part_of(share.first + i + tiles - 1, second_at);
+      copy_unit<F, D>(k, layer.weights[first], part_blocks(first), first_at, layer.weights[second], part_blocks(second), second_at, tiles, policy);
+    }
+    copy_rows<F, H * HD>(k, layer.weights[OUTPUT], D, policy);
+    share = share_of(FFN / 8);
+    u64 blocks = (u64)FFN * (D / F::LEN);
+    for (u32 i = 0; i < share.tiles; i++) copy_unit<F, D>(k, layer.weights[GATE], blocks, share.first + i, layer.weights[UP], blocks, share.first + i, 2, policy);
+    copy_rows<F, FFN>(k, layer.weights[DOWN], D, policy);
+  }
+  copy_rows<HEAD_FORMAT, D>(k, k.a.head.weights, VOCAB, policy);
+}
+
+// ---- the warps that multiply
+
+// This warp's columns of a vector: received, multiplied by gamma, put into halves in its part of the scratch memory.
+template <class F, u32 K> DEV float take_input(Token& k, int from, u32 epoch, const float* gamma, float* squares) {
+  constexpr u32 blocks = K / 32, each = (blocks + TEAM - 1) / TEAM;
+  float values[each];
+  const u64* at = k.packets(from) + k.warp * 32 + k.lane;
+  u32 most = 0;
+  float square = 0;
+  constexpr u32 together = 8;
+#pragma unroll
+  for (u32 i = 0; i < each; i += together) {
+    float gammas[together];
+#pragma unroll
+    for (u32 j = 0; j < together; j++) {
+      if (i + j >= each) continue;
+      u32 block = k.warp + (i + j) * TEAM;
+      gammas[j] = gamma && block < blocks ? gamma[block * 32 + k.lane] : 1;
+    }
+    if ((i + together) * TEAM <= blocks) {
+      receive<together>(at + i * TEAM * 32, TEAM * 32, epoch, values + i);
+    } else {
+#pragma unroll
+      for (u32 j = 0; j < together; j++)
+        if (i + j < each && k.warp + (i + j) * TEAM < blocks) receive<1>(at + (i + j) * TEAM * 32, 0, epoch, values + i + j);
+    }
+#pragma unroll
+    for (u32 j = 0; j < together; j++) {
+      if (i + j >= each || k.warp + (i + j) * TEAM >= blocks) continue;
+      float value = values[i + j];
+      square = fmaf(value, value, square);
+      if (gamma) value = __fmul_rn(value, gammas[j]);
+      most = max(most, __float_as_uint(value) & 0x7fffffff);
+      values[i + j] = value;
+    }
+  }
+  float up = 1, back = 1;
+  if (!Operand<F>::BF16) {
+    u32 exponent = exponent_of(__reduce_max_sync(~0u, most));
+    up = scale_up(exponent), back = scale_back(exponent);
+  }
+  u16* halves = (u16*)(k.scratch + k.warp * EACH_WARP * 128);
+#pragma unroll
+  for (u32 i = 0; i < each; i++) {
+    if (k.warp + i * TEAM >= blocks) continue;
+    u32 high, low;
+    split_pair<Operand<F>::BF16>(values[i] * up, 0, high, low);
+    halves[i * 64 + k.lane] = high, halves[i * 64 + 32 + k.lane] = low;
+  }
+  if (squares) {
+    square = warp_sum(square);
+    if (k.lane == 0) squares[k.warp] = square;
+  }
+  __syncwarp();
+  return back;
+}
+
+// Products of this block's units with the input that `take_input` left.
+template <class F, u32 K> DEV void multiply_units(Token& k, u32 tiles, float back) {
+  u32 g = k.lane / 4, t = k.lane % 4;
+  const u8* halves = k.scratch + k.warp * EACH_WARP * 128;
+  constexpr u32 per_stage = stage_cols<F>() / (32 * TEAM);
+  for (u32 i = 0; i < tiles; i += 2) {
+    bool two = i + 1 < tiles;
+    float acc[2][4] = {{0, 0, 0, 0}, {0, 0, 0, 0}};
+#pragma unroll 1
+    for (u32 at = 0; at < K; at += stage_cols<F>()) {
+      u32 slot = k.stage % STAGES;
+      counter_wait(&k.s.full[slot], k.stage / STAGES & 1);
+      const u8* stage = k.ring + slot * STAGE;
+      Tile<F> rows[2];
+#pragma unroll
+      for (int p = 0; p < F::PLANES; p++)
+#pragma unroll
+        for (int r = 0; r < 2; r++) {
+          const u8* plane = stage + stage_offset<F>(p) + r * 8 * stage_stride<F>(p);
+          rows[r].own.at[p] = plane + g * stage_stride<F>(p);
+          rows[r].first.at[p] = plane + 2 * t * stage_stride<F>(p), rows[r].second.at[p] = plane + (2 * t + 1) * stage_stride<F>(p);
+        }
+#pragma unroll
+      for (u32 j = 0; j < per_stage; j++) {
+        u32 kb = k.warp + j * TEAM;
+        if (at / 32 + kb >= K / 32) continue;
+        Input x = {{0, 0, 0, 0}, {0, 0, 0, 0}};
+        const u8* own = halves + (at / (32 * TEAM) + j) * 128;
+        if (g == 0) {
+          if constexpr (F::RUN == 16) {
+            uint2 a = load<uint2>(own + 8 * t), b = load<uint2>(own + 32 + 8 * t), c = load<uint2>(own + 64 + 8 * t), d = load<uint2>(own + 96 + 8 * t);
+            x = {{a.x, a.y, b.x, b.y}, {c.x, c.y, d.x, d.y}};
+          } else {
+            uint4 a = load<uint4>(own + 16 * t), b = load<uint4>(own + 64 + 16 * t);
+            x = {{a.x, a.y, a.z, a.w}, {b.x, b.y, b.z, b.w}};
+          }
+        }
+        float sums[2];
+        input_sums<F>(x, sums);
+        multiply<F>(acc[0], x, sums, rows[0], kb, t);
+        if (two) multiply<F>(acc[1], x, sums, rows[1], kb, t);
+      }
+      __syncwarp();
+      if (k.lane == 0) counter_arrive(&k.s.empty[slot]);
+      k.stage++;
+    }
+    u32 which = k.handover % HANDOVERS, turn = k.handover / HANDOVERS;
+    if (turn) counter_wait(&k.s.taken[which], (turn - 1) & 1);
+    if (g == 0) {
+#pragma unroll
+      for (int r = 0; r < 2; r++) {
+        k.s.sums[which][8 * r + 2 * t][k.warp] = __fadd_rn(acc[r][0], acc[r][2]) * back;
+        k.s.sums[which][8 * r + 2 * t + 1][k.warp] = __fadd_rn(acc[r][1], acc[r][3]) * back;
+      }
+    }
+    __syncwarp();
+    if (k.lane == 0) counter_arrive(&k.s.handed[which]);
+    k.handover++;
+  }
+}
+
+// Attention of one key-value head over one split of the positions, by the warps that multiply.
+DEV void attend(Token& k, u32 l, const Row& row, u32 epoch) {
+  const DecodeLayer& layer = k.s.layers[l];
+  Reach reach = reach_of(row.position, (u32)layer.window);
+  if (blockIdx.x >= KV * reach.splits) return;
+  u32 kv_head = blockIdx.x % KV, split = blockIdx.x / KV, thread = k.warp * 32 + k.lane;
+  Heads& s = k.s.heads;
+  HeadSums* sums = (HeadSums*)k.scratch;
+  HeadArguments a;
+  a.query_norm.weight = layer.query_norm, a.key_norm.weight = layer.key_norm, a.query_norm.eps = k.a.eps, a.key_norm.eps = k.a.eps;
+  a.table = layer.table, a.long_table = layer.long_table, a.rotary = k.a.rotary, a.scale = k.a.attention_scale, a.cap = k.a.attention_cap;
+  for (u32 i = thread; i < (GROUP + 2) * HD; i += TEAM * 32) {
+    u32 v = i / HD, d = i % HD;
+    u32 at = v < GROUP ? (kv_head * GROUP + v) * HD + d : (H + (v - GROUP) * KV + kv_head) * HD + d;
+    receive<1>(k.packets(TO_HEADS) + at, 0, epoch, &s.vectors[v][d]);
+  }
+  clear_missing(s, thread, TEAM * 32);
+  barrier(1, TEAM * 32);
+  if (k.warp < GROUP + 2) ready_vector(s, k.warp, row, l, kv_head, a, split == 0);
+  barrier(1, TEAM * 32);
+  if (k.warp < GROUP) score_current(s, k.warp, a.cap);
+  attend_groups(s, sums, row, l, kv_head, reach, split, a.cap);
+  barrier(1, TEAM * 32);
+  u32 active = active_warps(reach, split);
+  constexpr u32 partial = GROUP * (HD + 2);
+  for (u32 i = thread; i < GROUP * HD; i += TEAM * 32) {
+    u32 h = i / HD, d = i % HD;
+    Merged m = merge_warps(s, sums, h, d, split, active);
+    if (split) {
+      u64* to = k.packets(OF_SPLITS) + ((u64)kv_head * SPLITS + split) * partial + h * (HD + 2);
+      packet_store(to + d, packet_of(m.out, epoch));
+      if (d == 0) packet_store(to + HD, packet_of(m.most, epoch)), packet_store(to + HD + 1, packet_of(m.sum, epoch));
+      continue;
+    }
+    for (u32 other = 1; other < reach.splits; other++) {
+      const u64* from = k.packets(OF_SPLITS) + ((u64)kv_head * SPLITS + other) * partial + h * (HD + 2);
+      Merged more;
+      receive<1>(from + HD, 0, epoch, &more.most), receive<1>(from + HD + 1, 0, epoch, &more.sum), receive<1>(from + d, 0, epoch, &more.out);
+      merge_split(m, more);
+    }
+    packet_store(k.packets(TO_OUTPUT) + (kv_head * GROUP + h) * HD + d, packet_of(m.out / m.sum, epoch));
+  }
+  barrier(1, TEAM * 32);
+}
+
+// Brings the keys and values that this block will need near, while q is being computed.
+DEV void fetch_positions(Token& k, u32 l, const Row& row) {
+  Reach reach = reach_of(row.position, (u32)k.s.layers[l].window);
+  if (blockIdx.x >= KV * reach.splits) return;
+  u32 kv_head = blockIdx.x % KV, split = blockIdx.x / KV;
+  for (u32 group = split * TEAM + k.warp; group < reach.groups; group += reach.splits * TEAM) {
+    const KvT* keys = page_keys(row, l, kv_head, reach.start / 32 * 32 + group * 32);
+    for (u32 i = k.lane * 64; i < 32 * HD; i += 32 * 64) prefetch(keys + i), prefetch(keys + VALUES_OFFSET + i);
+  }
+  if (k.warp == 0) {
+    const float2* table = row.is_long && k.s.layers[l].long_table ? k.s.layers[l].long_table : k.s.layers[l].table;
+    if (k.lane * 16 < k.a.rotary / 2) prefetch(table + (u64)row.position * (k.a.rotary / 2) + k.lane * 16);
+  }
+}
+
+DEV void multiply_all(Token& k) {
+  typedef LAYER_FORMAT F;
+  const Row row = *k.a.row;
+  u32 epoch = *k.a.epoch + 1;
+  for (u32 l = 0; l < LAYERS; l++) {
+    const DecodeLayer& layer = k.s.layers[l];
+    epoch++;
+    fetch_positions(k, l, row);
+    float back = take_input<F, D>(k, TO_LAYER, epoch - 1, layer.attention_norm, k.s.squares[0]);
+    multiply_units<F, D>(k, share_of(QKV / 8).tiles, back);
+    attend(k, l, row, epoch);
+    back = take_input<F, H * HD>(k, TO_OUTPUT, epoch, 0, 0);
+    multiply_units<F, H * HD>(k, share_of(D / 8).tiles, back);
+    back = take_input<F, D>(k, TO_FFN, epoch, layer.ffn_norm, k.s.squares[1]);
+    multiply_units<F, D>(k, share_of(FFN / 8).tiles * 2, back);
+    back = take_input<F, FFN>(k, TO_DOWN, epoch, 0, 0);
+    multiply_units<F, FFN>(k, share_of(D / 8).tiles, back);
+  }
+  float back = take_input<HEAD_FORMAT, D>(k, TO_LAYER, epoch, k.a.final_norm, k.s.squares[0]);
+  multiply_units<HEAD_FORMAT, D>(k, share_of(VOCAB / 8).tiles, back);
+}
+
+// ---- the warp that finishes sums
+
+// The sum of row lane / 2 of the next unit, in both lanes.
+DEV float take_sum(Token& k) {
+  u32 which = k.handover % HANDOVERS;
+  counter_wait(&k.s.handed[which], k.handover / HANDOVERS & 1);
+  const float* parts = k.s.sums[which][k.lane / 2] + k.lane % 2 * (TEAM / 2);
+  float sum = parts[0];
+#pragma unroll
+  for (int w = 1; w < TEAM / 2; w++) sum = __fadd_rn(sum, parts[w]);
+  sum = __fadd_rn(sum, __shfl_xor_sync(~0u, sum, 1));
+  __syncwarp();
+  if (k.lane == 0) counter_arrive(&k.s.taken[which]);
+  k.handover++;
+  return sum;
+}
+DEV float take_norm(const Token& k, int which) { return norm_of(sum_of_warps(k.s.squares[which], 1), D, k.a.eps); }
+
+// The scale and the bias of a row, fetched while its sum is still being made.
+struct RowEnd {
+  float scale, bias;
+  bool scaled, biased;
+};
+DEV RowEnd row_end(const float* scales, const float* bias, u32 row) {
+  RowEnd end = {1, 0, scales != 0, bias != 0};
+  if (scales) end.scale = scales[row];
+  if (bias) end.bias = bias[row];
+  return end;
+}
+DEV float end_sum(float sum, bool normed, float norm, const RowEnd& end) {
+  if (normed) sum = __fmul_rn(sum, norm);
+  if (end.scaled) sum = __fmul_rn(sum, end.scale);
+  return end.biased ? __fadd_rn(sum, end.bias) : sum;
+}
+
+// One element of the embedding.
+DEV float embedded(const Decode& a, u32 token, u32 at) {
+  float weights[8];
+  weights_at<EMBEDDING_FORMAT>(a.embedding, token, at / 8 * 8, weights);
+  float value = weights[0];
+#pragma unroll
+  for (int i = 1; i < 8; i++) value = at % 8 == i ? weights[i] : value;
+  return __fmul_rn(value, a.embedding_scale);
+}
+
+// x += W input, kept here and sent.
+DEV void finish_residual(Token& k, const DecodeLayer& layer, int matrix, int to, u32 epoch) {
+  Share share = share_of(D / 8);
+  for (u32 i = 0; i < share.tiles; i += 2) {
+    u32 row = (share.first + i) * 8 + k.lane / 2, own = i * 8 + k.lane / 2;
+    bool there = i * 8 + k.lane / 2 < share.tiles * 8;
+    RowEnd end = row_end(layer.scales[matrix], layer.bias[matrix], there ? row : 0);
+    float value = end_sum(take_sum(k), false, 0, end);
+    if (!there || k.lane % 2) continue;
+    value = __fadd_rn(k.s.residual[own], value);
+    k.s.residual[own] = value;
+    packet_store(k.packets(to) + row, packet_of(value, epoch));
+  }
+  __syncwarp();
+}
+
+DEV void finish_all(Token& k) {
+  const Decode& a = k.a;
+  u32 epoch = *a.epoch + 1, token = a.row->token;
+  Share share = share_of(D / 8);
+  for (u32 i = k.lane; i < share.tiles * 8; i += 32) {
+    float value = embedded(a, token, share.first * 8 + i);
+    k.s.residual[i] = value;
+    packet_store(k.packets(TO_LAYER) + share.first * 8 + i, packet_of(value, epoch));
+  }
+  __syncwarp();
+  for (u32 l = 0; l < LAYERS; l++) {
+    const DecodeLayer& layer = k.s.layers[l];
+    epoch++;
+    share = share_of(QKV / 8);
+    float norm = 0;
+    for (u32 i = 0; i < share.tiles; i += 2) {
+      u32 tile = share.first + i + (k.lane / 16 && i + 1 < share.tiles), at, part = part_of(tile, at);
+      RowEnd end = row_end(layer.scales[part], layer.bias[part], at * 8 + k.lane / 2 % 8);
+      float sum = take_sum(k);
+      if (i == 0) norm = take_norm(k, 0);
+      if (k.lane % 2 == 0 && i * 8 + k.lane / 2 < share.tiles * 8) packet_store(k.packets(TO_HEADS) + (share.first + i) * 8 + k.lane / 2, packet_of(end_sum(sum, true, norm, end), epoch));
+    }
+    finish_residual(k, layer, OUTPUT, TO_FFN, epoch);
+    share = share_of(FFN / 8);
+    for (u32 i = 0; i < share.tiles; i++) {
+      u32 row = (share.first + i) * 8 + k.lane / 2 % 8, part = k.lane < 16 ? GATE : UP;
+      RowEnd end = row_end(layer.scales[part], layer.bias[part], row);
+      float sum = take_sum(k);
+      if (i == 0) norm = take_norm(k, 1);
+      float value = end_sum(sum, true, norm, end), up = __shfl_down_sync(~0u, value, 16);
+      if (k.lane < 16 && k.lane % 2 == 0) packet_store(k.packets(TO_DOWN) + row, packet_of(__fmul_rn(activate(ACTIVATION, value), up), epoch));
+    }
+    finish_residual(k, layer, DOWN, TO_LAYER, epoch);
+  }
+  share = share_of(VOCAB / 8);
+  u64 best = 0;
+  float norm = 0;
+  for (u32 i = 0; i < share.tiles; i += 2) {
+    u32 row = (share.first + i) * 8 + k.lane / 2;
+    bool there = i * 8 + k.lane / 2 < share.tiles * 8;
+    RowEnd end = row_end(a.head.scales, a.head.bias, there ? row : 0);
+    float sum = take_sum(k);
+    if (i == 0) norm = take_norm(k, 0);
+    float value = end_sum(sum, true, norm, end);
+    if (a.logit_cap > 0) value = a.logit_cap * tanhf(value / a.logit_cap);
+    if (!there || k.lane % 2) continue;
+    a.logits[row] = value;
+    u64 here = candidate(value, row);
+    best = here > best ? here : best;
+  }
+  __syncwarp();
+  best = warp_best(best);
+  // The last block to come here ends the token.
+  u32 last = 0;
+  if (k.lane == 0) {
+    a.best[blockIdx.x] = best;
+    __threadfence();
+    last = atomicAdd(a.done, 1) == BLOCKS - 1;
+  }
+  if (!__shfl_sync(~0u, last, 0)) return;
+  __threadfence();
+  best = 0;
+  for (u32 i = k.lane; i < BLOCKS; i += 32) {
+    u64 here = packet_load(a.best + i);
+    best = here > best ? here : best;
+  }
+  best = warp_best(best);
+  if (k.lane) return;
+  *a.done = 0;
+  *a.epoch = epoch;
+  if (a.feed) feed_token(best, a.row, a.out, a.step, 1, 0);
+}
+
+extern "C" __global__ void __launch_bounds__((TEAM + 4) * 32, 1) decode_token(Decode a) {
+  u8* memory = shared_memory();
+  DecodeShared& s = *(DecodeShared*)memory;
+  u8* scratch = memory + (sizeof(DecodeShared) + 127) / 128 * 128;
+  Token k = {a, s, scratch + SCRATCH_BYTES, scratch, 0, 0, threadIdx.x / 32, threadIdx.x % 32};
+  for (u32 i = threadIdx.x; i < sizeof(DecodeLayer) * LAYERS / 8; i += blockDim.x) ((u64*)s.layers)[i] = ((const u64*)a.layers)[i];
+  if (threadIdx.x == 0) {
+    for (int i = 0; i < STAGES; i++) counter_init(&s.full[i], 1), counter_init(&s.empty[i], TEAM);
+    for (int i = 0; i < HANDOVERS; i++) counter_init(&s.handed[i], TEAM), counter_init(&s.taken[i], 1);
+    counter_publish();
+  }
+  __syncthreads();
+  // Registers by warpgroup: 4 TEAM / 4 of them multiply, one has the other two warps and two that only fill it up.
+  if (k.warp < TEAM) {
+    registers_more<104>();
+    multiply_all(k);
+  } else {
+    registers_fewer<64>();
+    if (k.warp == TEAM) finish_all(k);
+    else if (k.warp == TEAM + 1) copy_all(k);
+  }
+}
+#endif

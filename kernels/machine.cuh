@@ -1,0 +1,139 @@
+// The machine's own instructions, each behind a function: conversions, tensor-core products, copies that complete on a
+// barrier in shared memory, packets, barriers. Nothing else in kernels/ is written in assembly.
+//
+// No CUDA header is included, so NVRTC alone compiles this.
+
+typedef unsigned char u8;
+typedef unsigned short u16;
+typedef unsigned int u32;
+typedef unsigned long long u64;
+typedef signed char i8;
+#define DEV static __device__ __forceinline__
+
+DEV float f16_value(u16 bits) {
+  float value;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(bits));
+  return value;
+}
+DEV float bf16_value(u16 bits) { return __uint_as_float((u32)bits << 16); }
+// Round to nearest even; NaN stays NaN.
+DEV u16 bf16_bits(float value) {
+  u16 bits;
+  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(bits) : "f"(value));
+  return bits;
+}
+// Two numbers in a register, the first in the lower half; round to nearest even.
+DEV u32 f16_pair(float low, float high) {
+  u32 pair;
+  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+  return pair;
+}
+DEV u32 bf16_pair(float low, float high) {
+  u32 pair;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+  return pair;
+}
+DEV u32 f16_pair_subtract(u32 a, u32 b) {
+  u32 pair;
+  asm("sub.rn.f16x2 %0, %1, %2;" : "=r"(pair) : "r"(a), "r"(b));
+  return pair;
+}
+// Two E4M3 codes as f16, exact.
+DEV u32 e4m3_pair(u32 codes) {
+#if __CUDA_ARCH__ >= 890
+  u32 pair;
+  asm("{ .reg .b16 low; cvt.u16.u32 low, %1; cvt.rn.f16x2.e4m3x2 %0, low; }" : "=r"(pair) : "r"(codes));
+  return pair;
+#else
+  // The code's bits below an f16's sign are an f16 whose exponent is 8 too small, subnormals included.
+  u32 wide = __byte_perm(codes, 0, 0x1404), pair, power = 0x5c005c00;  // bytes to the upper halves; 2^8 twice
+  u32 small = (wide & 0x80008000) | (wide & 0x7f007f00) >> 1;
+  asm("mul.rn.f16x2 %0, %1, %2;" : "=r"(pair) : "r"(small), "r"(power));
+  return pair;
+#endif
+}
+
+// c += A B on tensor cores, f32 sums. A [16][16], B [16][8], C [16][8]; lane 4 g + t holds of
+//   A  a0 (g, 2t 2t+1), a1 (g + 8, same), a2 (g, 2t+8 2t+9), a3 (g + 8, same)
+//   B  b0 (2t 2t+1, g), b1 (2t+8 2t+9, g);   C  c0 c1 (g, 2t 2t+1), c2 c3 (g + 8, same)
+DEV void mma_f16(float* c, u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1) {
+  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+               : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+               : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+}
+DEV void mma_bf16(float* c, u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1) {
+  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+               : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+               : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+}
+
+// All dynamic shared memory of the block.
+DEV u8* shared_memory() {
+  extern __shared__ __align__(128) u8 shared_bytes[];
+  return shared_bytes;
+}
+DEV u32 shared_address(const void* at) { return (u32)__cvta_generic_to_shared(at); }
+
+// A barrier of `threads` threads of the block, by number (0 is __syncthreads).
+DEV void barrier(u32 number, u32 threads) { asm volatile("bar.sync %0, %1;" ::"r"(number), "r"(threads) : "memory"); }
+
+DEV void prefetch(const void* at) { asm volatile("prefetch.global.L2 [%0];" ::"l"(at)); }
+
+// A packet: a number in the lower half, its epoch in the upper; one store, so who sees the epoch sees the number.
+DEV void packet_store(u64* at, u64 packet) { asm volatile("st.relaxed.gpu.global.u64 [%0], %1;" ::"l"(at), "l"(packet) : "memory"); }
+DEV u64 packet_load(const u64* at) {
+  u64 packet;
+  asm volatile("ld.relaxed.gpu.global.u64 %0, [%1];" : "=l"(packet) : "l"(at) : "memory");
+  return packet;
+}
+
+// Between two looks at a packet.
+DEV void pause_polling() {}
+
+// Registers of each thread of a warpgroup from here on; all its threads call it.
+template <int N> DEV void registers_more() {
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(N));
+#endif
+}
+template <int N> DEV void registers_fewer() {
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(N));
+#endif
+}
+
+#if __CUDA_ARCH__ >= 900
+// Barriers in shared memory that count arrivals and, of copies, bytes. A phase ends when both are complete.
+DEV void counter_init(u64* counter, u32 arrivals) {
+  asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(shared_address(counter)), "r"(arrivals) : "memory");
+}
+DEV void counter_publish() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
+DEV void counter_arrive(u64* counter) {
+  asm volatile("mbarrier.arrive.shared.b64 _, [%0];" ::"r"(shared_address(counter)) : "memory");
+}
+DEV void counter_expect(u64* counter, u32 bytes) {
+  asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(shared_address(counter)), "r"(bytes) : "memory");
+}
+// Waits for the end of the phase of this parity.
+DEV void counter_wait(u64* counter, u32 parity) {
+  u32 done;
+  do {
+    asm volatile("{ .reg .pred p; mbarrier.try_wait.parity.shared.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }"
+                 : "=r"(done)
+                 : "r"(shared_address(counter)), "r"(parity)
+                 : "memory");
+  } while (!done);
+}
+// Copies bytes (a multiple of 16) from device memory that is read once, counted by `counter`.
+DEV void copy_bulk(void* to, const void* from, u32 bytes, u64* counter, u64 policy) {
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], %4;" ::"r"(shared_address(to)),
+      "l"(from), "r"(bytes), "r"(shared_address(counter)), "l"(policy)
+      : "memory");
+}
+DEV u64 read_once() {
+  u64 policy;
+  asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
+  return policy;
+}
+#endif
