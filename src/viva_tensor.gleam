@@ -1148,7 +1148,7 @@ pub fn from_list(data: List(Float)) -> Tensor {
 
 /// A tensor of two axes, row by row. Without rows its shape is [0, 0].
 ///
-/// Errors: `ShapeMismatch` when a row is longer or shorter than the first.
+/// Errors: `InvalidShape` when a row is longer or shorter than the first.
 ///
 /// ```gleam
 /// let assert Ok(m) = t.from_list2d([[1.0, 2.0], [3.0, 4.0]])
@@ -1172,8 +1172,7 @@ pub fn vector(data: List(Float)) -> Tensor {
 
 /// A tensor of two axes from its elements row by row.
 ///
-/// Errors: `ShapeMismatch` when there are not `rows * cols` of them, and
-/// `InvalidShape`.
+/// Errors: `InvalidShape` when there are not `rows * cols` of them.
 ///
 /// ```gleam
 /// let assert Ok(m) = t.matrix(1, 2, [1.0, 2.0])
@@ -1264,12 +1263,12 @@ pub fn random_normal_seeded(
   random.normal(shape, mean, std, seed)
 }
 
-/// First weights of shape [fan_in, fan_out], uniform in
+/// First weights of shape [fan_out, fan_in], as `linear` takes them, uniform in
 /// ±√(6 / (fan_in + fan_out)) (Glorot, Bengio 2010). Shapes as `zeros`.
 ///
 /// ```gleam
 /// t.shape(t.xavier_init(3, 2))
-/// // -> [3, 2]
+/// // -> [2, 3]
 /// ```
 pub fn xavier_init(fan_in: Int, fan_out: Int) -> Tensor {
   random.xavier(fan_in, fan_out, random.fresh_seed())
@@ -1279,13 +1278,13 @@ pub fn xavier_init(fan_in: Int, fan_out: Int) -> Tensor {
 ///
 /// ```gleam
 /// t.try_xavier_init(-3, 2)
-/// // -> Error(t.InvalidShape("[-3, 2] has a negative length"))
+/// // -> Error(t.InvalidShape("[2, -3] has a negative length"))
 /// ```
 pub fn try_xavier_init(
   fan_in: Int,
   fan_out: Int,
 ) -> Result(Tensor, TensorError) {
-  use _ <- otp.map_ok(shapes.check([fan_in, fan_out]) |> tensor_result)
+  use _ <- otp.map_ok(shapes.check([fan_out, fan_in]) |> tensor_result)
   xavier_init(fan_in, fan_out)
 }
 
@@ -1293,18 +1292,18 @@ pub fn try_xavier_init(
 ///
 /// ```gleam
 /// t.shape(t.xavier_init_seeded(3, 2, 1))
-/// // -> [3, 2]
+/// // -> [2, 3]
 /// ```
 pub fn xavier_init_seeded(fan_in: Int, fan_out: Int, seed: Int) -> Tensor {
   random.xavier(fan_in, fan_out, seed)
 }
 
-/// First weights of shape [fan_in, fan_out], normal with the standard deviation
-/// √(2 / fan_in) (He et al. 2015). Shapes as `zeros`.
+/// First weights of shape [fan_out, fan_in], as `linear` takes them, normal with
+/// the standard deviation √(2 / fan_in) (He et al. 2015). Shapes as `zeros`.
 ///
 /// ```gleam
 /// t.shape(t.he_init(3, 2))
-/// // -> [3, 2]
+/// // -> [2, 3]
 /// ```
 pub fn he_init(fan_in: Int, fan_out: Int) -> Tensor {
   random.he(fan_in, fan_out, random.fresh_seed())
@@ -1314,10 +1313,10 @@ pub fn he_init(fan_in: Int, fan_out: Int) -> Tensor {
 ///
 /// ```gleam
 /// t.try_he_init(-3, 2)
-/// // -> Error(t.InvalidShape("[-3, 2] has a negative length"))
+/// // -> Error(t.InvalidShape("[2, -3] has a negative length"))
 /// ```
 pub fn try_he_init(fan_in: Int, fan_out: Int) -> Result(Tensor, TensorError) {
-  use _ <- otp.map_ok(shapes.check([fan_in, fan_out]) |> tensor_result)
+  use _ <- otp.map_ok(shapes.check([fan_out, fan_in]) |> tensor_result)
   he_init(fan_in, fan_out)
 }
 
@@ -1325,7 +1324,7 @@ pub fn try_he_init(fan_in: Int, fan_out: Int) -> Result(Tensor, TensorError) {
 ///
 /// ```gleam
 /// t.shape(t.he_init_seeded(3, 2, 1))
-/// // -> [3, 2]
+/// // -> [2, 3]
 /// ```
 pub fn he_init_seeded(fan_in: Int, fan_out: Int, seed: Int) -> Tensor {
   random.he(fan_in, fan_out, seed)
@@ -1789,7 +1788,7 @@ pub fn try_norm(t: Tensor) -> Result(Float, TensorError) {
 }
 
 /// The index of the largest element in row-major order, of equals the first; the
-/// first NaN's where there is one, and -1 of an empty tensor.
+/// first NaN's where there is one, and 0 of an empty tensor.
 ///
 /// ```gleam
 /// t.argmax(t.vector([1.0, 3.0, 2.0]))
@@ -1810,7 +1809,7 @@ pub fn try_argmax(t: Tensor) -> Result(Int, TensorError) {
 }
 
 /// The index of the smallest element in row-major order, of equals the first; the
-/// first NaN's where there is one, and -1 of an empty tensor.
+/// first NaN's where there is one, and 0 of an empty tensor.
 ///
 /// ```gleam
 /// t.argmin(t.vector([1.0, 3.0, 2.0]))
@@ -2021,7 +2020,7 @@ pub fn transpose(t: Tensor) -> Result(Tensor, TensorError) {
 
 /// The same elements in row-major order in another shape.
 ///
-/// Errors: `ShapeMismatch` for another number of elements, `InvalidShape`.
+/// Errors: `InvalidShape` for another number of elements.
 ///
 /// ```gleam
 /// let assert Ok(m) = t.reshape(t.vector([1.0, 2.0]), [2, 1])
@@ -2043,7 +2042,8 @@ pub fn flatten(t: Tensor) -> Tensor {
   tensor.flatten(t)
 }
 
-/// Without the axes of length 1. A view.
+/// Without the axes of length 1, but for one of them when there are no others. A
+/// view.
 ///
 /// ```gleam
 /// t.shape(t.squeeze(t.zeros([1, 3, 1])))
@@ -2308,7 +2308,8 @@ pub fn conv2d_same(kernel_h: Int, kernel_w: Int) -> Conv2dConfig {
 }
 
 /// Slides a kernel, which is not turned around, over planes:
-/// [H, W] * [KH, KW] → [OH, OW], [C, H, W] * [O, C, KH, KW] → [O, OH, OW] and
+/// [H, W] * [KH, KW] → [OH, OW], [C, H, W] * [C, KH, KW] → [OH, OW],
+/// [C, H, W] * [O, C, KH, KW] → [O, OH, OW] and
 /// [N, C, H, W] * [O, C, KH, KW] → [N, O, OH, OW], with
 /// OH = (H + 2 padding_h - KH) / stride_h + 1.
 ///

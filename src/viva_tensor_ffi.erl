@@ -7,7 +7,7 @@
 -export([json_encode/1, json_decode/1]).
 -export([start_ticker/1, stop_ticker/1]).
 -export([write_file/2, utf8/1, bytes/1, trim_end/1, is_negative/1]).
--export([schedulers/0, find_library/1]).
+-export([schedulers/0, find_library/1, free_bytes/0]).
 
 %% Runs Work, then Cleanup, also when Work raises or is thrown out of.
 finally(Work, Cleanup) ->
@@ -244,4 +244,15 @@ stop_ticker(Ticker) ->
     Ticker ! {stop, self()},
     receive
         {Ticker, Delays} -> Delays
+    end.
+
+%% What Linux says that programs can still have; without an answer, more than any machine has.
+free_bytes() ->
+    case file:read_file("/proc/meminfo") of
+        {ok, Text} ->
+            case re:run(Text, "MemAvailable: *([0-9]+) kB", [{capture, all_but_first, binary}]) of
+                {match, [Kilobytes]} -> 1024 * binary_to_integer(Kilobytes);
+                nomatch -> 1 bsl 62
+            end;
+        {error, _} -> 1 bsl 62
     end.

@@ -23,8 +23,8 @@ pub type Window {
   )
 }
 
-/// [H, W] * [KH, KW] -> [OH, OW]; [C, H, W] * [O, C, KH, KW] -> [O, OH, OW];
-/// [N, C, H, W] * [O, C, KH, KW] -> [N, O, OH, OW].
+/// [H, W] * [KH, KW] -> [OH, OW]; [C, H, W] * [C, KH, KW] -> [OH, OW];
+/// [C, H, W] * [O, C, KH, KW] -> [O, OH, OW]; [N, C, H, W] * [O, C, KH, KW] -> [N, O, OH, OW].
 pub fn conv2d(
   input: Tensor,
   weights: Tensor,
@@ -42,7 +42,7 @@ pub fn conv2d(
       })
       use #(oh, ow) <- otp.try(output(h, w, window))
       let outer = case lead, tensor.rank(weights) {
-        [], 2 -> []
+        [], 2 | [_], 3 -> []
         [], _ | [_], _ -> [o]
         _, _ -> [n, o]
       }

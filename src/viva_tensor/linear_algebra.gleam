@@ -12,8 +12,8 @@ import viva_tensor/tensor_error.{
 
 /// [K] . [K], in float64.
 pub fn dot(a: Tensor, b: Tensor) -> Result(Float, TensorError) {
-  use _ <- otp.try(tensor.check_rank(a, 1, "dot"))
   use _ <- otp.try(same_shape(a, b))
+  use _ <- otp.try(tensor.check_rank(a, 1, "dot"))
   use _ <- otp.try(tensor.check_finite(a, "dot"))
   use _ <- otp.try(tensor.check_finite(b, "dot"))
   let elements = fn(operand) {

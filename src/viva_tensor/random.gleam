@@ -31,17 +31,17 @@ pub fn normal(shape: List(Int), mean: Float, std: Float, seed: Int) -> Tensor {
   |> shift(mean)
 }
 
-/// Uniform in ±√(6 / (fan_in + fan_out)) (Glorot, Bengio 2010).
+/// [fan_out, fan_in], as `linear` takes weights: uniform in ±√(6 / (fan_in + fan_out)) (Glorot, Bengio 2010).
 pub fn xavier(fan_in: Int, fan_out: Int, seed: Int) -> Tensor {
   let bound = root_of_ratio(6.0, fan_in + fan_out)
-  uniform([fan_in, fan_out], seed)
+  uniform([fan_out, fan_in], seed)
   |> elementwise.unary(kernel.Scale(2.0 *. bound), of: _)
   |> shift(0.0 -. bound)
 }
 
-/// Normal with the standard deviation √(2 / fan_in) (He et al. 2015).
+/// [fan_out, fan_in], normal with the standard deviation √(2 / fan_in) (He et al. 2015).
 pub fn he(fan_in: Int, fan_out: Int, seed: Int) -> Tensor {
-  normal([fan_in, fan_out], 0.0, root_of_ratio(2.0, fan_in), seed)
+  normal([fan_out, fan_in], 0.0, root_of_ratio(2.0, fan_in), seed)
 }
 
 /// 0.0 for no inputs: then there is no element either.

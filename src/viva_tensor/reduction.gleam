@@ -1,7 +1,7 @@
 //// Many elements become one: of the whole tensor, or along an axis.
 ////
 //// Sums are in float64 whatever the element type. The total functions answer
-//// 0.0 for an empty tensor (-1 for an index), 0.0 for a NaN and the largest
+//// 0.0 for an empty tensor (index 0, too), 0.0 for a NaN and the largest
 //// float for an infinity; the checked ones say what is wrong.
 
 import viva_tensor/kernel.{type Number, type Row}
@@ -91,7 +91,7 @@ pub fn try_norm(operand: Tensor) -> Result(Float, TensorError) {
 pub fn argument(op: Row, operand: Tensor) -> Int {
   case numbers(op, operand) {
     [index] -> otp.round(kernel.clean_number(index))
-    _ -> -1
+    _ -> 0
   }
 }
 

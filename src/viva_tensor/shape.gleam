@@ -24,14 +24,38 @@ pub fn strides(shape: List(Int)) -> List(Int) {
   strides
 }
 
-/// The shape itself when a tensor can have it.
+/// Elements from which on it is asked whether the memory is there: a GiB of
+/// float64. A VM that gets less than it wants ends.
+const many = 134_217_728
+
+@external(erlang, "viva_tensor_ffi", "free_bytes")
+fn free_bytes() -> Int
+
+/// The shape itself when a tensor can have it, and the memory holds as many
+/// float64.
 pub fn check(shape: List(Int)) -> Result(List(Int), TensorError) {
   let negative = otp.filter(shape, fn(length) { length < 0 })
-  case negative, size(shape) <= max_size {
-    [], True -> Ok(shape)
-    [], False ->
+  let size = size(shape)
+  case negative {
+    [] if size <= many -> Ok(shape)
+    [] if size > max_size ->
       Error(InvalidShape(to_string(shape) <> " has too many elements"))
-    _, _ -> Error(InvalidShape(to_string(shape) <> " has a negative length"))
+    [] -> {
+      let free = free_bytes()
+      case size * 8 <= free {
+        True -> Ok(shape)
+        False ->
+          Error(InvalidShape(
+            to_string(shape)
+            <> " takes "
+            <> otp.int_to_string(size * 8)
+            <> " bytes, "
+            <> otp.int_to_string(free)
+            <> " are free",
+          ))
+      }
+    }
+    _ -> Error(InvalidShape(to_string(shape) <> " has a negative length"))
   }
 }
 

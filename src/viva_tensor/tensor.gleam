@@ -11,7 +11,7 @@ import viva_tensor/otp
 import viva_tensor/shape
 import viva_tensor/tensor_error.{
   type TensorError, DimensionError, EmptyTensor, IndexOutOfBounds,
-  InvalidArgument, NonFinite, ShapeMismatch,
+  InvalidArgument, InvalidShape, NonFinite, ShapeMismatch,
 }
 
 pub opaque type Tensor {
@@ -69,7 +69,14 @@ pub fn matrix(
   let count = otp.length(floats)
   case count == rows * columns {
     True -> Ok(from_floats(shape, floats))
-    False -> Error(ShapeMismatch(expected: shape, got: [count]))
+    False ->
+      Error(InvalidShape(
+        shape.to_string(shape)
+        <> " wants "
+        <> otp.int_to_string(rows * columns)
+        <> " elements, found "
+        <> otp.int_to_string(count),
+      ))
   }
 }
 
@@ -81,7 +88,13 @@ pub fn from_rows(rows: List(List(Float))) -> Result(Tensor, TensorError) {
   let other = otp.filter(rows, fn(row) { otp.length(row) != width })
   case other {
     [] -> Ok(from_floats([otp.length(rows), width], otp.flatten(rows)))
-    [row, ..] -> Error(ShapeMismatch(expected: [width], got: [otp.length(row)]))
+    [row, ..] ->
+      Error(InvalidShape(
+        "expected rows of one length, found "
+        <> otp.int_to_string(width)
+        <> " and "
+        <> otp.int_to_string(otp.length(row)),
+      ))
   }
 }
 
@@ -298,7 +311,15 @@ pub fn reshape(
   use checked <- otp.try(shape.check(shape))
   case shape.size(checked) == size(tensor) {
     True -> Ok(with_shape(tensor, checked))
-    False -> Error(ShapeMismatch(expected: tensor.shape, got: shape))
+    False ->
+      Error(InvalidShape(
+        "the "
+        <> otp.int_to_string(size(tensor))
+        <> " elements of "
+        <> shape.to_string(tensor.shape)
+        <> " do not make "
+        <> shape.to_string(shape),
+      ))
   }
 }
 
@@ -312,15 +333,19 @@ pub fn flatten(tensor: Tensor) -> Tensor {
   with_shape(tensor, [size(tensor)])
 }
 
-/// Without the axes of length 1.
+/// Without the axes of length 1, but for the last one of a single element.
 pub fn squeeze(tensor: Tensor) -> Tensor {
-  let axes =
+  case
     otp.filter(otp.zip(tensor.shape, tensor.strides), fn(axis) { axis.0 != 1 })
-  Tensor(
-    ..tensor,
-    shape: otp.map(axes, fn(axis) { axis.0 }),
-    strides: otp.map(axes, fn(axis) { axis.1 }),
-  )
+  {
+    [] -> Tensor(..tensor, shape: [1], strides: [1])
+    axes ->
+      Tensor(
+        ..tensor,
+        shape: otp.map(axes, fn(axis) { axis.0 }),
+        strides: otp.map(axes, fn(axis) { axis.1 }),
+      )
+  }
 }
 
 /// With an axis of length 1 in place `axis`.

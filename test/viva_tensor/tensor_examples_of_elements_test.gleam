@@ -94,8 +94,7 @@ pub fn try_random_uniform_test() {
 pub fn random_uniform_seeded_test() {
   // t.random_uniform_seeded([2], 42) == t.random_uniform_seeded([2], 42)
   // // -> True
-  let value =
-    t.random_uniform_seeded([2], 42) == t.random_uniform_seeded([2], 42)
+  let value = t.random_uniform_seeded([2], 42) == t.random_uniform_seeded([2], 42)
   assert value == True
 }
 
@@ -124,44 +123,44 @@ pub fn random_normal_seeded_test() {
 
 pub fn xavier_init_test() {
   // t.shape(t.xavier_init(3, 2))
-  // // -> [3, 2]
+  // // -> [2, 3]
   let value = t.shape(t.xavier_init(3, 2))
-  assert value == [3, 2]
+  assert value == [2, 3]
 }
 
 pub fn try_xavier_init_test() {
   // t.try_xavier_init(-3, 2)
-  // // -> Error(t.InvalidShape("[-3, 2] has a negative length"))
+  // // -> Error(t.InvalidShape("[2, -3] has a negative length"))
   let value = t.try_xavier_init(-3, 2)
-  assert value == Error(t.InvalidShape("[-3, 2] has a negative length"))
+  assert value == Error(t.InvalidShape("[2, -3] has a negative length"))
 }
 
 pub fn xavier_init_seeded_test() {
   // t.shape(t.xavier_init_seeded(3, 2, 1))
-  // // -> [3, 2]
+  // // -> [2, 3]
   let value = t.shape(t.xavier_init_seeded(3, 2, 1))
-  assert value == [3, 2]
+  assert value == [2, 3]
 }
 
 pub fn he_init_test() {
   // t.shape(t.he_init(3, 2))
-  // // -> [3, 2]
+  // // -> [2, 3]
   let value = t.shape(t.he_init(3, 2))
-  assert value == [3, 2]
+  assert value == [2, 3]
 }
 
 pub fn try_he_init_test() {
   // t.try_he_init(-3, 2)
-  // // -> Error(t.InvalidShape("[-3, 2] has a negative length"))
+  // // -> Error(t.InvalidShape("[2, -3] has a negative length"))
   let value = t.try_he_init(-3, 2)
-  assert value == Error(t.InvalidShape("[-3, 2] has a negative length"))
+  assert value == Error(t.InvalidShape("[2, -3] has a negative length"))
 }
 
 pub fn he_init_seeded_test() {
   // t.shape(t.he_init_seeded(3, 2, 1))
-  // // -> [3, 2]
+  // // -> [2, 3]
   let value = t.shape(t.he_init_seeded(3, 2, 1))
-  assert value == [3, 2]
+  assert value == [2, 3]
 }
 
 pub fn add_test() {
