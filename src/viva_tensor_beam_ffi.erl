@@ -5,20 +5,15 @@
 %% right.
 %%
 %% Packed rows, one after the other:
-%%   int24: <<Scale:64/float, (W:24/little-signed) x columns>>
+%%   int24: <<Step:64/float, (W:24/little-signed) x columns>>
 %%   int8:  (<<Scale:32/float, (W:8/signed) x 32>>) x columns / 32
 %%   int4:  (<<Scale:32/float, Least:32/float, (High:4, Low:4) x 16>>) x columns / 32; Low are the first 16 columns
 -module(viva_tensor_beam_ffi).
 
 -export([pack/3, cut_rows/2, unpermute/2, unpermute_rows/3, parts/3, gated/2, add/2, scaled/3, heads/2]).
--export([ends_with/2, part_index/1, compile_pattern/1, number/2, split_first/2, cut_at/2, replace/3]).
--export([byte_symbols/1, characters/1, before_each/2, byte_tokens/1, merge/2, bytes_of_symbols/1, byte_of_token/1]).
--export([utf8_or_marks/1, merges_of_scores/1, number_first/1, find_stop/2, split_all/2, strip_breaks/3]).
--export([product/3, row/3, row_bytes/2]).
--export([open/1, read_at/3, close/1, size/1, kind/1, list_folder/1]).
--export([attend/4, dot/2, sum_of_squares/1, rotate/3, guarded/1, floats/2]).
--export([chacha/2, parallelism/0, start/2, call/2, acquire/1, release/1, stop/1]).
--export([find/2, pick/2, bytes_of/1, as_text/1, is_utf8/1, find_pieces/2, utf8_prefix/1, order/1, float32/1, error_reason/1]).
+-export([ends_with/2, part_index/1, product/3, row/3, row_bytes/2, open/1, gguf_part/1, gguf_part_path/3, read_at/3, close/1, size/1, kind/1]).
+-export([list_folder/1, attend/4, dot/2, sum_of_squares/1, rotate/3, guarded/1, floats/2, chacha/2, parallelism/0]).
+-export([start/2, call/2, acquire/1, release/1, stop/1, find/2, pick/2, order/1, float32/1, error_reason/1]).
 
 -define(ONE, 536870912.0).
 
@@ -53,15 +48,18 @@ pack_floats(Format, Bytes, Columns, Out) ->
     <<Row:Size/binary, Rest/binary>> = Bytes,
     Numbers = floats(Format, Row),
     Most = most(Numbers, 0.0),
-    Packed =
-        case Most > 1.0e-300 of
-            true ->
-                K = 8388607.0 / Most,
-                << <<(round(Number * K)):24/little-signed>> || Number <- Numbers >>;
-            false ->
-                <<0:(24 * Columns)>>
-        end,
-    pack_floats(Format, Rest, Columns, <<Out/binary, (Most / 8388607.0):64/float, Packed/binary>>).
+    Step = step(Most),
+    Packed = << <<(round(Number / Step)):24/little-signed>> || Number <- Numbers >>,
+    pack_floats(Format, Rest, Columns, <<Out/binary, Step:64/float, Packed/binary>>).
+
+%% The least power of two that so large a number has at most 23 bits of: no half is rounded unless it is tiny.
+step(Most) when Most > 1.0e-290 ->
+    Step = math:pow(2.0, math:ceil(math:log2(Most / 8388607.0))),
+    case Most / Step > 8388607.0 of
+        true -> 2.0 * Step;
+        false -> Step
+    end;
+step(_) -> 1.0.
 
 %% Numbers of a file; one that is not finite raises.
 floats(f32, Bytes) -> f32(Bytes);
@@ -292,6 +290,17 @@ part_index(Path) ->
         _ -> {error, nil}
     end.
 
+%% "m-00002-of-00003.gguf" is {<<"m">>, 2, 3}.
+gguf_part(Path) ->
+    case re:run(Path, <<"^(.*)-([0-9]{5})-of-([0-9]{5})\.gguf$">>, [dotall, {capture, [1, 2, 3], binary}]) of
+        {match, [Prefix, Place, Count]} -> {ok, {Prefix, binary_to_integer(Place), binary_to_integer(Count)}};
+        nomatch -> {error, nil}
+    end.
+
+gguf_part_path(Prefix, Place, Count) ->
+    Numbers = iolist_to_binary(io_lib:format("-~5..0b-of-~5..0b.gguf", [Place, Count])),
+    <<Prefix/binary, Numbers/binary>>.
+
 open(Path) ->
     case file:open(Path, [read, raw, binary]) of
         {ok, File} -> {ok, File};
@@ -411,191 +420,3 @@ find(Key, Table) ->
 %% The value at a place of a tuple, counted from 0.
 pick(Tuple, Place) when Place >= 0, Place < tuple_size(Tuple) -> {ok, element(Place + 1, Tuple)};
 pick(_, _) -> {error, nil}.
-
-bytes_of(Text) -> binary_to_list(Text).
-
-as_text(Bytes) -> Bytes.
-
-%% Text.
-
-is_utf8(Bytes) -> is_binary(unicode:characters_to_binary(Bytes)).
-
-%% {Whole, Rest}: whole characters, with U+FFFD for bytes that never become one, and what may yet become one.
-utf8_prefix(Bytes) -> utf8_prefix(Bytes, <<>>).
-
-utf8_prefix(Bytes, Done) ->
-    case unicode:characters_to_binary(Bytes) of
-        Text when is_binary(Text) -> {<<Done/binary, Text/binary>>, <<>>};
-        {incomplete, Text, Rest} -> {<<Done/binary, Text/binary>>, Rest};
-        {error, Text, Rest} ->
-            Bad = bad_length(Rest),
-            <<_:Bad/binary, More/binary>> = Rest,
-            utf8_prefix(More, <<Done/binary, Text/binary, 16#FFFD/utf8>>)
-    end.
-
-%% Bytes that one U+FFFD stands for: the longest beginning of a character, one at least.
-bad_length(<<A, B, C, _/binary>>) when A >= 16#F0, A =< 16#F4, B band 16#C0 =:= 16#80, C band 16#C0 =:= 16#80,
-        (A =/= 16#F0 orelse B >= 16#90), (A =/= 16#F4 orelse B < 16#90) -> 3;
-bad_length(<<A, B, _/binary>>) when A >= 16#F0, A =< 16#F4, B band 16#C0 =:= 16#80,
-        (A =/= 16#F0 orelse B >= 16#90), (A =/= 16#F4 orelse B < 16#90) -> 2;
-bad_length(<<A, B, _/binary>>) when A >= 16#E0, A =< 16#EF, B band 16#C0 =:= 16#80,
-        (A =/= 16#E0 orelse B >= 16#A0), (A =/= 16#ED orelse B < 16#A0) -> 2;
-bad_length(_) -> 1.
-
-%% The pieces that a pattern matches, and what lies between, in their order.
-find_pieces(Pattern, Text) ->
-    case re:run(Text, Pattern, [global, {capture, first, index}]) of
-        {match, Matches} -> cut(Text, 0, [Place || [Place] <- Matches]);
-        nomatch -> [Text || Text =/= <<>>]
-    end.
-
-compile_pattern(Pattern) ->
-    case re:compile(Pattern, [unicode, ucp]) of
-        {ok, Compiled} -> {ok, Compiled};
-        {error, _} -> {error, Pattern}
-    end.
-
-number([First | Rest], Next) -> [{First, Next} | number(Rest, Next + 1)];
-number([], _) -> [].
-
-number_first(Values) -> number_first(Values, 0).
-
-number_first([First | Rest], Next) -> [{Next, First} | number_first(Rest, Next + 1)];
-number_first([], _) -> [].
-
-%% {ok, {Before, Stop}} of the stop that ends first, or {error, {Certain, Held}}.
-find_stop(Text, Stops) ->
-    Found = [
-        {Start + Length, -Length, Start, Stop}
-     || Stop <- Stops, {Start, Length} <- [binary:match(Text, Stop)]
-    ],
-    case lists:sort(Found) of
-        [{_, _, Start, Stop} | _] -> {ok, {binary:part(Text, 0, Start), Stop}};
-        [] ->
-            Held = lists:max([held(Text, Stop, min(byte_size(Text), byte_size(Stop) - 1)) || Stop <- Stops]),
-            Certain = byte_size(Text) - Held,
-            {error, {binary:part(Text, 0, Certain), binary:part(Text, Certain, Held)}}
-    end.
-
-%% Bytes at the end of a text that a stop begins with.
-held(_, _, 0) -> 0;
-held(Text, Stop, Length) ->
-    case binary:part(Text, byte_size(Text) - Length, Length) =:= binary:part(Stop, 0, Length) of
-        true -> Length;
-        false -> held(Text, Stop, Length - 1)
-    end.
-
-split_first(<<First/utf8, Rest/binary>>, With) -> <<First/utf8, With/binary, Rest/binary>>;
-split_first(Text, _) -> Text.
-
-cut_at(Text, []) -> [Text || Text =/= <<>>];
-cut_at(Text, Texts) -> cut(Text, 0, binary:matches(Text, [One || One <- Texts, One =/= <<>>])).
-
-replace(Text, Each, With) -> binary:replace(Text, Each, With, [global]).
-
-characters(Text) -> [<<Character/utf8>> || <<Character/utf8>> <= Text].
-
-before_each(Text, Mark) ->
-    case binary:split(Text, Mark, [global]) of
-        [<<>> | Rest] -> [<<Mark/binary, Part/binary>> || Part <- Rest];
-        [First | Rest] -> [First | [<<Mark/binary, Part/binary>> || Part <- Rest]]
-    end.
-
-%% GPT-2's alphabet: bytes that print stand for themselves, the others for characters from 256 on, in their order.
-byte_symbols(Word) -> [<<(symbol(Byte))/utf8>> || <<Byte>> <= Word].
-
-symbol(Byte) when Byte >= 33, Byte =< 126; Byte >= 161, Byte =< 172; Byte >= 174 -> Byte;
-symbol(Byte) when Byte =< 32 -> 256 + Byte;
-symbol(Byte) when Byte =< 160 -> 256 + 33 + Byte - 127;
-symbol(173) -> 256 + 67.
-
-%% A token that has a character outside of the alphabet is its own text.
-bytes_of_symbols(Text) ->
-    Bytes = [byte(Character) || <<Character/utf8>> <= Text],
-    case lists:member(none, Bytes) of
-        true -> Text;
-        false -> list_to_binary(Bytes)
-    end.
-
-byte(Character) when Character >= 33, Character =< 126; Character >= 161, Character =< 172 -> Character;
-byte(Character) when Character >= 174, Character =< 255 -> Character;
-byte(Character) when Character >= 256, Character =< 288 -> Character - 256;
-byte(Character) when Character >= 289, Character =< 322 -> Character - 289 + 127;
-byte(323) -> 173;
-byte(_) -> none.
-
-byte_tokens(Text) -> [<<"<0x", (binary:encode_hex(<<Byte>>))/binary, ">">> || <<Byte>> <= Text].
-
-byte_of_token(<<"<0x", Hex:2/binary, ">">>) ->
-    try
-        {ok, binary:decode_hex(Hex)}
-    catch
-        error:badarg -> {error, nil}
-    end;
-byte_of_token(_) -> {error, nil}.
-
-utf8_or_marks(Bytes) ->
-    case unicode:characters_to_binary(Bytes) of
-        Text when is_binary(Text) -> Text;
-        _ -> binary:copy(<<16#FFFD/utf8>>, byte_size(Bytes))
-    end.
-
-%% Every pair of tokens that makes a token, by its score, then the longer left part.
-merges_of_scores(Tokens) ->
-    Numbered = number(Tokens, 0),
-    Places = maps:from_list([{Text, Place} || {{Text, _}, Place} <- Numbered]),
-    Merges = [
-        {-Score, -Chars, Chars - length(Cuts) - 1, Place, First, Second, Left, Right}
-     || {{Text, Score}, Place} <- Numbered,
-        byte_size(Text) =< 256,
-        Cuts <- [cuts(Text)],
-        {Chars, Left, Right} <- Cuts,
-        {ok, First} <- [maps:find(Left, Places)],
-        {ok, Second} <- [maps:find(Right, Places)]
-    ],
-    [{Left, Right} || {_, _, _, _, _, _, Left, Right} <- lists:sort(Merges)].
-
-cuts(Text) -> cuts(Text, 1, characters_sizes(Text), 0).
-
-cuts(Text, Chars, [Size, Next | Rest], At) ->
-    Cut = At + Size,
-    [
-        {Chars, binary:part(Text, 0, Cut), binary:part(Text, Cut, byte_size(Text) - Cut)}
-        | cuts(Text, Chars + 1, [Next | Rest], Cut)
-    ];
-cuts(_, _, _, _) -> [].
-
-characters_sizes(Text) -> [byte_size(<<Character/utf8>>) || <<Character/utf8>> <= Text].
-
-split_all(Text, At) -> binary:split(Text, At, [global]).
-
-strip_breaks(<<"
-", Rest/binary>>, true, Right) -> strip_breaks(Rest, true, Right);
-strip_breaks(Text, _, true) -> string:trim(Text, trailing, "
-");
-strip_breaks(Text, _, false) -> Text.
-
-%% Symbols in pairs: the pair of the lowest rank becomes one wherever it stands, until no pair has a rank.
-merge(Ranks, Symbols) ->
-    case best(Ranks, Symbols, none, none) of
-        none -> Symbols;
-        {Left, Right} -> merge(Ranks, join_pairs(Symbols, Left, Right, <<Left/binary, Right/binary>>))
-    end.
-
-best(Ranks, [Left | [Right | _] = Rest], Least, Pair) ->
-    case Ranks of
-        #{{Left, Right} := Rank} when Rank < Least -> best(Ranks, Rest, Rank, {Left, Right});
-        _ -> best(Ranks, Rest, Least, Pair)
-    end;
-best(_, _, _, Pair) -> Pair.
-
-join_pairs([Left, Right | Rest], Left, Right, Both) -> [Both | join_pairs(Rest, Left, Right, Both)];
-join_pairs([First | Rest], Left, Right, Both) -> [First | join_pairs(Rest, Left, Right, Both)];
-join_pairs([], _, _, _) -> [].
-
-cut(Text, At, [{Start, Length} | Rest]) ->
-    Before = [binary:part(Text, At, Start - At) || Start > At],
-    Piece = [binary:part(Text, Start, Length) || Length > 0],
-    Before ++ Piece ++ cut(Text, Start + Length, Rest);
-cut(Text, At, []) ->
-    [binary:part(Text, At, byte_size(Text) - At) || At < byte_size(Text)].

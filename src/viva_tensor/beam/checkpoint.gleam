@@ -56,19 +56,36 @@ fn in_folder(folder: String) -> Result(String, Error) {
   case standard, candidates {
     [first, ..], _ -> Ok(folder <> "/" <> first)
     [], [[name], ..] -> Ok(folder <> "/" <> name)
-    [], [several, ..] ->
-      Error(error.Malformed(
-        folder,
-        "one model file (name the one to load)",
-        otp.join(otp.take(several, 4), ", "),
-      ))
-    [], [] ->
+    [], [[first, ..] as several, ..] ->
+      case one_set(several) {
+        True -> Ok(folder <> "/" <> first)
+        False ->
+          Error(error.Malformed(
+            folder,
+            "one model file (name the one to load)",
+            otp.join(otp.take(several, 4), ", "),
+          ))
+      }
+    [], _ ->
       Error(
         error.Malformed(folder, expected, case names {
           [] -> "an empty folder"
           _ -> "a folder with " <> otp.join(otp.take(names, 4), ", ")
         }),
       )
+  }
+}
+
+/// Whether all are the parts of one split GGUF model.
+fn one_set(names: List(String)) -> Bool {
+  let sets =
+    otp.map(names, fn(name) {
+      otp.map_ok(gguf_part(name), fn(part) { #(part.0, part.2) })
+    })
+  case sets {
+    [Ok(_) as first, ..rest] ->
+      otp.filter(rest, fn(set) { set != first }) == []
+    _ -> False
   }
 }
 
@@ -89,14 +106,10 @@ fn open_file(path: String) -> Result(Checkpoint, Error) {
   case head {
     <<"GGUF":utf8, _:bytes>> -> {
       use #(metadata, tensors) <- otp.try(gguf.read(path))
-      case field.count(metadata, "split.count", 1) {
-        Ok(count) if count > 1 ->
-          Error(error.Unsupported(
-            path,
-            "a GGUF file in one part (the native library reads several)",
-            otp.int_to_string(count) <> " parts",
-          ))
-        _ -> Ok(Checkpoint(path, tensors, Gguf(metadata)))
+      use count <- otp.try(split_number(path, metadata, "split.count", 1))
+      case count > 1 {
+        True -> open_parts(path, metadata, count)
+        False -> Ok(Checkpoint(path, tensors, Gguf(metadata)))
       }
     }
     <<_:size(64), "{":utf8>> ->
@@ -116,6 +129,113 @@ fn open_file(path: String) -> Result(Checkpoint, Error) {
       ))
   }
 }
+
+/// Each part is a whole GGUF file with tensors of its own; the first one has
+/// the model's metadata, and the names say where the others lie.
+fn open_parts(
+  path: String,
+  metadata: Json,
+  count: Int,
+) -> Result(Checkpoint, Error) {
+  use number <- otp.try(split_number(path, metadata, "split.no", 0))
+  use prefix <- otp.try(case gguf_part(path) {
+    Ok(#(prefix, place, parts))
+      if place == number + 1 && parts == count && count <= most_parts
+    -> Ok(prefix)
+    _ ->
+      Error(error.Malformed(
+        path,
+        "a name that ends in its number and -of-"
+          <> otp.int_to_string(count)
+          <> ".gguf, as its metadata says",
+        "another name",
+      ))
+  })
+  use parts <- otp.try({
+    use place <- otp.try_map(count_up(count, []))
+    let part = gguf_part_path(prefix, place, count)
+    use Nil <- otp.try(case source.kind(part) {
+      source.File -> Ok(Nil)
+      _ ->
+        Error(error.NotFound(
+          part,
+          "part "
+            <> otp.int_to_string(place)
+            <> " of "
+            <> otp.int_to_string(count)
+            <> " of a split model",
+        ))
+    })
+    use #(metadata, tensors) <- otp.try(gguf.read(part))
+    use found <- otp.try(split_number(part, metadata, "split.count", 1))
+    use own <- otp.try(split_number(part, metadata, "split.no", 0))
+    case found == count, own == place - 1 {
+      True, True -> Ok(#(metadata, tensors))
+      False, _ -> other_split(part, "split.count", count, found)
+      True, False -> other_split(part, "split.no", place - 1, own)
+    }
+  })
+  let tensors =
+    otp.fold(parts, table.from_list([]), fn(all, part) {
+      table.merge(all, part.1)
+    })
+  let stored = otp.fold(parts, 0, fn(sum, part) { sum + table.size(part.1) })
+  let first = case parts {
+    [#(metadata, _), ..] -> metadata
+    [] -> metadata
+  }
+  use wanted <- otp.try(split_number(
+    path,
+    first,
+    "split.tensors.count",
+    table.size(tensors),
+  ))
+  case stored == table.size(tensors), wanted == stored {
+    True, True -> Ok(Checkpoint(path, tensors, Gguf(first)))
+    False, _ ->
+      Error(error.Malformed(path, "each tensor in one part", "one in several"))
+    True, False -> other_split(path, "split.tensors.count", wanted, stored)
+  }
+}
+
+const most_parts = 500
+
+fn split_number(
+  path: String,
+  metadata: Json,
+  key: String,
+  otherwise: Int,
+) -> Result(Int, Error) {
+  use _ <- otp.map_error(field.count(metadata, key, otherwise))
+  error.Malformed(path <> ": " <> key, "a non-negative integer", "another value")
+}
+
+fn other_split(
+  path: String,
+  key: String,
+  expected: Int,
+  found: Int,
+) -> Result(a, Error) {
+  Error(error.Malformed(
+    path <> ": " <> key,
+    otp.int_to_string(expected),
+    otp.int_to_string(found),
+  ))
+}
+
+fn count_up(last: Int, done: List(Int)) -> List(Int) {
+  case last {
+    0 -> done
+    _ -> count_up(last - 1, [last, ..done])
+  }
+}
+
+/// What goes before the number, the number, and of how many.
+@external(erlang, "viva_tensor_beam_ffi", "gguf_part")
+fn gguf_part(path: String) -> Result(#(String, Int, Int), Nil)
+
+@external(erlang, "viva_tensor_beam_ffi", "gguf_part_path")
+fn gguf_part_path(prefix: String, place: Int, count: Int) -> String
 
 fn open_index(path: String, folder: String) -> Result(Checkpoint, Error) {
   use tensors <- otp.try(safetensors.read_index(path, folder))

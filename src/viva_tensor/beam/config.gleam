@@ -42,6 +42,31 @@ pub type Scaling {
   Llama3(factor: Float, low: Float, high: Float, original_context: Float)
   /// Each frequency divided by a factor that the file holds.
   Divided
+  Stretched(Yarn)
+}
+
+/// YaRN, and its two speeds between which frequencies are mixed.
+pub type Yarn {
+  Yarn(
+    factor: Float,
+    original_context: Float,
+    beta_fast: Float,
+    beta_slow: Float,
+    /// Whether the ramp's ends are rounded to whole pairs.
+    truncate: Bool,
+    magnitude: Float,
+  )
+}
+
+@external(erlang, "math", "log")
+fn logarithm(number: Float) -> Float
+
+/// How much longer dot products get for a context so many times as long.
+fn yarn_magnitude(scale: Float, mscale: Float) -> Float {
+  case scale <=. 1.0 {
+    True -> 1.0
+    False -> 0.1 *. mscale *. logarithm(scale) +. 1.0
+  }
 }
 
 const families =
@@ -272,11 +297,68 @@ fn rope(config: Json, max_context: Int) -> Result(#(Float, Scaling), Error) {
       use high <- otp.map_ok(need("high_freq_factor"))
       #(theta, Llama3(factor, low, high, otp.int_to_float(original)))
     }
+    "yarn" -> {
+      let stretch =
+        otp.int_to_float(max_context) /. otp.int_to_float(most(original, 1))
+      let number = fn(name, otherwise) {
+        at_config(field.float(rope, name, otherwise))
+      }
+      use factor <- otp.try(number("factor", stretch))
+      use fast <- otp.try(number("beta_fast", 0.0))
+      use slow <- otp.try(number("beta_slow", 0.0))
+      use mscale <- otp.try(number("mscale", 0.0))
+      use all <- otp.try(number("mscale_all_dim", 0.0))
+      let own = case mscale != 0.0 && all != 0.0 {
+        True -> yarn_magnitude(factor, mscale) /. yarn_magnitude(factor, all)
+        False -> yarn_magnitude(factor, 1.0)
+      }
+      use magnitude <- otp.try(number("attention_factor", own))
+      Yarn(
+        factor:,
+        original_context: otp.int_to_float(original),
+        beta_fast: or(fast, 32.0),
+        beta_slow: or(slow, 1.0),
+        truncate: field.bool(rope, "truncate", True),
+        magnitude:,
+      )
+      |> stretched(theta, "config.json")
+      |> otp.map_ok(fn(scaling) { #(theta, scaling) })
+    }
     other ->
       Error(error.Unsupported(
         "config.json: rope_type",
-        "default, dynamic, linear or llama3 without the native library",
+        "default, dynamic, linear, llama3 or yarn without the native library",
         other,
+      ))
+  }
+}
+
+fn or(number: Float, otherwise: Float) -> Float {
+  case number == 0.0 {
+    True -> otherwise
+    False -> number
+  }
+}
+
+/// Only of numbers that have logarithms and are no divisors of zero.
+fn stretched(yarn: Yarn, theta: Float, at: String) -> Result(Scaling, Error) {
+  let numbers = [
+    #("factor", yarn.factor),
+    #("original context", yarn.original_context),
+    #("beta_fast", yarn.beta_fast),
+    #("beta_slow", yarn.beta_slow),
+    #("attention factor", yarn.magnitude),
+    #("theta - 1", theta -. 1.0),
+  ]
+  case
+    otp.filter(numbers, fn(pair) { pair.1 <. 1.0e-9 || pair.1 >. 1.0e15 })
+  {
+    [] -> Ok(Stretched(yarn))
+    [#(name, found), ..] ->
+      Error(error.Malformed(
+        at <> ": rope " <> name,
+        "1e-9 to 1e15",
+        otp.float_to_string(found),
       ))
   }
 }
@@ -344,16 +426,48 @@ pub fn from_gguf(
     0,
   ))
   use theta <- otp.try(field.float(metadata, key("rope.freq_base"), 10_000.0))
-  use factor <- otp.try(field.float(metadata, key("rope.scaling.factor"), 1.0))
+  let number = fn(name, otherwise) {
+    field.float(metadata, key("rope." <> name), otherwise)
+  }
+  use linear <- otp.try(number("scale_linear", 1.0))
+  use factor <- otp.try(number("scaling.factor", linear))
+  let factor = or(factor, 1.0)
+  use original <- otp.try(field.count(
+    metadata,
+    key("rope.scaling.original_context_length"),
+    max_context,
+  ))
   use scaling <- otp.try(
     case has_rope_factors, field.text(metadata, key("rope.scaling.type")) {
       True, _ -> Ok(Divided)
-      False, Error(Nil) | False, Ok("none") -> Ok(Plain)
-      False, Ok("linear") -> Ok(Linear(factor))
+      False, Ok("none") -> Ok(Plain)
+      False, Error(Nil) | False, Ok("linear") ->
+        case factor == 1.0 {
+          True -> Ok(Plain)
+          False -> Ok(Linear(factor))
+        }
+      False, Ok("yarn") -> {
+        use fast <- otp.try(number("scaling.yarn_beta_fast", 32.0))
+        use slow <- otp.try(number("scaling.yarn_beta_slow", 1.0))
+        use attention <- otp.try(number("scaling.attn_factor", 1.0))
+        use own <- otp.try(number(
+          "scaling.yarn_attn_factor",
+          yarn_magnitude(factor, 1.0),
+        ))
+        Yarn(
+          factor:,
+          original_context: otp.int_to_float(original),
+          beta_fast: fast,
+          beta_slow: slow,
+          truncate: True,
+          magnitude: attention *. own,
+        )
+        |> stretched(theta, "GGUF metadata")
+      }
       False, Ok(other) ->
         Error(error.Unsupported(
           "GGUF metadata: " <> key("rope.scaling.type"),
-          "none or linear without the native library",
+          "none, linear or yarn without the native library",
           other,
         ))
     },

@@ -114,7 +114,7 @@ fn format(kind: Int) -> stored.Format {
   }
 }
 
-@external(erlang, "viva_tensor_beam_ffi", "as_text")
+@external(erlang, "viva_tensor_token_ffi", "as_text")
 fn as_text(bytes: BitArray) -> String
 
 fn read_text(bytes: BitArray) -> Result(#(String, BitArray), Failure) {

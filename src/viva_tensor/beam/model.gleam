@@ -2,11 +2,12 @@
 
 import viva_tensor/beam/checkpoint
 import viva_tensor/beam/field
-import viva_tensor/beam/llama.{type Weights}
 import viva_tensor/beam/table
 import viva_tensor/beam/template.{type Template}
 import viva_tensor/beam/tokenizer.{type Tokenizer}
 import viva_tensor/beam/tokenizer_file
+import viva_tensor/beam/tokenizer_gguf
+import viva_tensor/beam/weights.{type Weights}
 import viva_tensor/error.{type Error}
 import viva_tensor/json
 import viva_tensor/native.{type Maybe, type Message, type ModelInfo}
@@ -34,7 +35,7 @@ pub fn load(
   progress: fn(Int, Int) -> Result(Nil, Error),
 ) -> Result(Model, Error) {
   use checkpoint <- otp.try(checkpoint.open(path))
-  use config <- otp.try(llama.config(checkpoint))
+  use config <- otp.try(weights.config(checkpoint))
   use context <- otp.try(case context, config.max_context {
     native.None, most if most < default_context -> Ok(most)
     native.None, _ -> Ok(default_context)
@@ -72,12 +73,12 @@ pub fn load(
       #(tokenizer, template, "safetensors")
     }
     checkpoint.Gguf(metadata:) -> {
-      use tokenizer <- otp.map_ok(tokenizer_file.from_gguf(metadata))
+      use tokenizer <- otp.map_ok(tokenizer_gguf.from_metadata(metadata))
       let template = field.text(metadata, "tokenizer.chat_template")
       #(tokenizer, template, "gguf")
     }
   })
-  use weights <- otp.map_ok(llama.load(checkpoint, config, processes, progress))
+  use weights <- otp.map_ok(weights.load(checkpoint, config, processes, progress))
   let config = weights.config
   let sizes = weights.sizes
   let info =

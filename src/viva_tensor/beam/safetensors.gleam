@@ -41,7 +41,7 @@ pub fn read(path: String) -> Result(Table(String, Stored), Error) {
   }
 }
 
-@external(erlang, "viva_tensor_beam_ffi", "as_text")
+@external(erlang, "viva_tensor_token_ffi", "as_text")
 fn text(bytes: BitArray) -> String
 
 fn entry(

@@ -16,7 +16,7 @@ fn uniform(seed: Int, position: Int) -> Float
 @external(erlang, "viva_tensor_beam_ffi", "order")
 fn order(candidates: List(#(Int, Float))) -> List(#(Int, Float))
 
-@external(erlang, "viva_tensor_beam_ffi", "number_first")
+@external(erlang, "viva_tensor_token_ffi", "number_first")
 fn numbered(logits: List(Float)) -> List(#(Int, Float))
 
 @external(erlang, "math", "exp")

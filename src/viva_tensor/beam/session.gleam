@@ -4,11 +4,12 @@
 //// One turn at a time: who takes the session has it until the turn ends, and
 //// others get `Busy`. A process that is killed gives it back.
 
-import viva_tensor/beam/llama.{type Cache, type Weights}
+import viva_tensor/beam/llama.{type Cache}
 import viva_tensor/beam/model.{type Model}
 import viva_tensor/beam/sampler
 import viva_tensor/beam/stop
 import viva_tensor/beam/tokenizer
+import viva_tensor/beam/weights.{type Weights}
 import viva_tensor/error.{type Error}
 import viva_tensor/generation.{
   type Generation, type Next, Continue, Generation, Stop,

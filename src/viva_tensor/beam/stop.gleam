@@ -19,7 +19,7 @@ pub fn take(stops: List(String), held: String, text: String) -> Found {
   }
 }
 
-@external(erlang, "viva_tensor_beam_ffi", "find_stop")
+@external(erlang, "viva_tensor_token_ffi", "find_stop")
 fn ffi_find(
   text: String,
   stops: List(String),

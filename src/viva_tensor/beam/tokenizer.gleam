@@ -66,7 +66,7 @@ pub const llama3 =
 pub const qwen2 =
   "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 
-@external(erlang, "viva_tensor_beam_ffi", "compile_pattern")
+@external(erlang, "viva_tensor_token_ffi", "compile_pattern")
 fn ffi_compile(pattern: String) -> Result(Pattern, String)
 
 pub fn compile(pattern: String) -> Result(Pattern, Error) {
@@ -105,7 +105,7 @@ pub fn tables(
   )
 }
 
-@external(erlang, "viva_tensor_beam_ffi", "number")
+@external(erlang, "viva_tensor_token_ffi", "number")
 fn number(list: List(a), first: Int) -> List(#(a, Int))
 
 // Encoding.
@@ -161,15 +161,15 @@ pub fn encode_guarded(
 }
 
 /// The text with something behind its first character.
-@external(erlang, "viva_tensor_beam_ffi", "split_first")
+@external(erlang, "viva_tensor_token_ffi", "split_first")
 fn split_first(text: String, with: String) -> String
 
 /// The pieces of a text that are one of these, and those between; the longest
 /// counts where several begin.
-@external(erlang, "viva_tensor_beam_ffi", "cut_at")
+@external(erlang, "viva_tensor_token_ffi", "cut_at")
 fn cut(text: String, at: List(String)) -> List(String)
 
-@external(erlang, "viva_tensor_beam_ffi", "replace")
+@external(erlang, "viva_tensor_token_ffi", "replace")
 fn replace(text: String, each: String, with: String) -> String
 
 fn stretches(tokenizer: Tokenizer, text: String) -> List(Int) {
@@ -234,16 +234,16 @@ fn plain(tokenizer: Tokenizer, text: String, first: Bool) -> List(Int) {
 @external(erlang, "unicode", "characters_to_nfc_binary")
 fn composed(text: String) -> String
 
-@external(erlang, "viva_tensor_beam_ffi", "byte_symbols")
+@external(erlang, "viva_tensor_token_ffi", "byte_symbols")
 fn byte_symbols(word: String) -> List(String)
 
-@external(erlang, "viva_tensor_beam_ffi", "characters")
+@external(erlang, "viva_tensor_token_ffi", "characters")
 fn characters(text: String) -> List(String)
 
-@external(erlang, "viva_tensor_beam_ffi", "before_each")
+@external(erlang, "viva_tensor_token_ffi", "before_each")
 fn before_each(text: String, mark: String) -> List(String)
 
-@external(erlang, "viva_tensor_beam_ffi", "find_pieces")
+@external(erlang, "viva_tensor_token_ffi", "find_pieces")
 fn find_pieces(pattern: Pattern, text: String) -> List(String)
 
 fn words(patterns: List(Pattern), pieces: List(String)) -> List(String) {
@@ -283,7 +283,7 @@ fn known(tokenizer: Tokenizer, symbol: String) -> List(String) {
 }
 
 /// "<0x0A>" and the like.
-@external(erlang, "viva_tensor_beam_ffi", "byte_tokens")
+@external(erlang, "viva_tensor_token_ffi", "byte_tokens")
 fn byte_tokens(text: String) -> List(String)
 
 /// Unknown symbols in a row are one unknown token.
@@ -307,7 +307,7 @@ fn ids_of(
 }
 
 /// Applies the best merge wherever it is found, until there is none.
-@external(erlang, "viva_tensor_beam_ffi", "merge")
+@external(erlang, "viva_tensor_token_ffi", "merge")
 fn merge(
   ranks: Table(#(String, String), Int),
   symbols: List(String),
@@ -329,17 +329,17 @@ type Piece {
   Characters(String)
 }
 
-@external(erlang, "viva_tensor_beam_ffi", "bytes_of_symbols")
+@external(erlang, "viva_tensor_token_ffi", "bytes_of_symbols")
 fn bytes_of_symbols(text: String) -> BitArray
 
-@external(erlang, "viva_tensor_beam_ffi", "byte_of_token")
+@external(erlang, "viva_tensor_token_ffi", "byte_of_token")
 fn byte_of_token(token: String) -> Result(BitArray, Nil)
 
-@external(erlang, "viva_tensor_beam_ffi", "utf8_prefix")
+@external(erlang, "viva_tensor_token_ffi", "utf8_prefix")
 fn utf8_prefix(bytes: BitArray) -> #(String, BitArray)
 
 /// The text of bytes, if they are UTF-8; otherwise U+FFFD for each.
-@external(erlang, "viva_tensor_beam_ffi", "utf8_or_marks")
+@external(erlang, "viva_tensor_token_ffi", "utf8_or_marks")
 fn utf8_or_marks(bytes: BitArray) -> String
 
 fn piece(tokenizer: Tokenizer, text: String) -> Piece {

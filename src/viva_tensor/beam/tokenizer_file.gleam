@@ -1,5 +1,4 @@
-//// tokenizer.json (with tokenizer_config.json), or GGUF metadata, to a
-//// tokenizer. What is not read alike here is `Unsupported`, never a guess.
+//// tokenizer.json (with tokenizer_config.json) to a tokenizer. What is not read alike here is `Unsupported`, never a guess.
 ////
 //// The surprise: for some families transformers builds the tokenizer by itself
 //// and takes no more than vocabulary and merges from the file.
@@ -121,7 +120,7 @@ fn eos(places: Table(String, Int), named: Table(String, String)) -> List(Int) {
   }
 }
 
-fn build(
+pub fn build(
   given: tokenizer.Given,
   style: tokenizer.Style,
   ignore_merges: Bool,
@@ -161,7 +160,7 @@ fn ids(vocabulary: Json) -> Result(List(#(String, Int)), Error) {
   }
 }
 
-fn merge(described: Json) -> Result(#(String, String), Error) {
+pub fn merge(described: Json) -> Result(#(String, String), Error) {
   let parts = case described {
     json.Text(text) -> otp.split_once(text, at: " ")
     json.Array([json.Text(left), json.Text(right)]) -> Ok(#(left, right))
@@ -210,7 +209,7 @@ fn steps_of(described: Json, name: String) -> List(Json) {
   steps(described, name)
 }
 
-fn byte_level_style(
+pub fn byte_level_style(
   patterns: List(String),
   space_before: Bool,
   compose: Bool,
@@ -415,197 +414,4 @@ fn named(config: Json) -> Table(String, String) {
     }
   })
   |> table.from_list
-}
-
-// GGUF.
-
-const control = 3
-
-const user_defined = 4
-
-const turn_ends = [
-  "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<end_of_turn>", "<EOT>",
-]
-
-pub fn from_gguf(metadata: Json) -> Result(Tokenizer, Error) {
-  let key = fn(name) { "tokenizer.ggml." <> name }
-  let tokens = field.texts(metadata, key("tokens"))
-  let count = otp.length(tokens)
-  let types = case field.ids(metadata, key("token_type")) {
-    [] -> otp.repeat(1, count)
-    types -> types
-  }
-  use Nil <- otp.try(case count > 0 && otp.length(types) == count {
-    True -> Ok(Nil)
-    False ->
-      Error(error.Malformed(
-        key("tokens"),
-        "some tokens, and a type for each",
-        otp.int_to_string(count) <> " tokens",
-      ))
-  })
-  let ids = number(tokens, 0)
-  let texts = table.from_list(otp.map(ids, fn(pair) { #(pair.1, pair.0) }))
-  let of_type = fn(wanted) {
-    zip(ids, types)
-    |> otp.filter(fn(pair) { pair.1 == wanted })
-    |> otp.map(fn(pair) { pair.0 })
-  }
-  let id_of = fn(name) {
-    case field.get(metadata, key(name)) {
-      json.Integer(id) ->
-        table.get(texts, id) |> otp.map_ok(fn(text) { #(text, id) })
-      _ -> Error(Nil)
-    }
-  }
-  let names = [
-    #("bos_token", "bos_token_id"),
-    #("eos_token", "eos_token_id"),
-    #("unk_token", "unknown_token_id"),
-    #("pad_token", "padding_token_id"),
-  ]
-  let named = {
-    use #(name, key) <- field.filter_map(names)
-    otp.map_ok(id_of(key), fn(found) { #(name, found) })
-  }
-  let turn_end_ids =
-    otp.append(of_type(control), of_type(user_defined))
-    |> otp.filter(fn(pair) { otp.contains(turn_ends, pair.0) })
-    |> otp.map(fn(pair) { pair.1 })
-  let eos_ids =
-    ["eos_token_id", "eot_token_id", "eom_token_id"]
-    |> field.filter_map(fn(name) {
-      otp.map_ok(id_of(name), fn(found) { found.1 })
-    })
-    |> otp.append(turn_end_ids)
-  use #(style, merges, ignore_merges, adds_bos) <- otp.map_ok(
-    case field.text(metadata, key("model")) {
-      Ok("gpt2") -> {
-        use #(patterns, ignore_merges, adds_bos) <- otp.try(
-          case field.text(metadata, key("pre")) {
-            Ok(name) -> pre_tokenizer(name)
-            Error(Nil) -> pre_tokenizer("default")
-          },
-        )
-        use style <- otp.try(byte_level_style(patterns, False, False))
-        use merges <- otp.map_ok(otp.try_map(
-          field.list(metadata, key("merges")),
-          merge,
-        ))
-        #(style, merges, ignore_merges, adds_bos)
-      }
-      Ok("llama") -> {
-        let prefix = case field.bool(metadata, key("add_space_prefix"), True) {
-          True -> tokenizer.Every
-          False -> tokenizer.Never
-        }
-        let style =
-          tokenizer.SentencePiece(prefix, False, prefix != tokenizer.Never)
-        use merges <- otp.map_ok(case field.list(metadata, key("merges")) {
-          [] -> merges_of_scores(metadata, ids, types)
-          merges -> otp.try_map(merges, merge)
-        })
-        #(style, merges, False, True)
-      }
-      found ->
-        Error(
-          error.Unsupported(key("model"), "gpt2 or llama", case found {
-            Ok(name) -> name
-            Error(Nil) -> "nothing"
-          }),
-        )
-    },
-  )
-  let wanted = fn(flag, otherwise, name) {
-    case field.bool(metadata, key(flag), otherwise), otp.find(named, name) {
-      True, Ok(#(_, id)) -> [id]
-      _, _ -> []
-    }
-  }
-  let unknown =
-    otp.find(named, "unk_token") |> otp.map_ok(fn(found) { found.1 })
-  build(
-    Given(
-      ids:,
-      merges:,
-      added: of_type(user_defined),
-      special: otp.append(of_type(control), otp.map(named, fn(pair) { pair.1 })),
-    ),
-    style,
-    ignore_merges,
-    case style {
-      tokenizer.SentencePiece(..) -> unknown
-      tokenizer.ByteLevel(..) -> Error(Nil)
-    },
-    wanted("add_bos_token", adds_bos, "bos_token"),
-    wanted("add_eos_token", False, "eos_token"),
-    table.from_list(otp.map(named, fn(pair) { #(pair.0, pair.1.0) })),
-    otp.sort(eos_ids),
-  )
-}
-
-@external(erlang, "viva_tensor_beam_ffi", "number")
-fn number(list: List(a), first: Int) -> List(#(a, Int))
-
-@external(erlang, "lists", "zip")
-fn zip(ones: List(a), others: List(b)) -> List(#(a, b))
-
-/// Patterns, whether whole words are tokens at once, whether a BOS goes before.
-fn pre_tokenizer(name: String) -> Result(#(List(String), Bool, Bool), Error) {
-  case name {
-    "default" ->
-      Ok(#(
-        [
-          "[\\p{P}\\$\\+<=>\\^~\\|]+", tokenizer.gpt2, "\\p{N}+",
-          "[0-9][0-9][0-9]",
-        ],
-        False,
-        False,
-      ))
-    "gpt-2" | "phi-2" | "mpt" | "olmo" -> Ok(#([tokenizer.gpt2], False, False))
-    "smollm" | "starcoder" | "refact" | "command-r" ->
-      Ok(#(["\\p{N}", tokenizer.gpt2], False, False))
-    "llama3" | "llama-v3" | "llama-bpe" -> Ok(#([tokenizer.llama3], True, True))
-    "qwen2" | "deepseek-r1-qwen" -> Ok(#([tokenizer.qwen2], False, False))
-    other ->
-      Error(error.Unsupported(
-        "tokenizer.ggml.pre",
-        "gpt-2, smollm, llama-bpe or qwen2 without the native library",
-        other,
-      ))
-  }
-}
-
-@external(erlang, "viva_tensor_beam_ffi", "merges_of_scores")
-fn ffi_merges_of_scores(
-  tokens: List(#(String, Float)),
-) -> List(#(String, String))
-
-/// Every pair of tokens that makes a token, best first.
-fn merges_of_scores(
-  metadata: Json,
-  ids: List(#(String, Int)),
-  types: List(Int),
-) -> Result(List(#(String, String)), Error) {
-  let scores =
-    otp.map(field.list(metadata, "tokenizer.ggml.scores"), fn(score) {
-      case score {
-        json.Number(score) -> score
-        _ -> -1.0e30
-      }
-    })
-  case otp.length(scores) == otp.length(ids) {
-    True ->
-      zip(zip(ids, scores), types)
-      |> otp.filter(fn(entry) { entry.1 == 1 || entry.1 == 4 })
-      |> otp.map(fn(entry) { #(entry.0.0.0, entry.0.1) })
-      |> ffi_merges_of_scores
-      |> Ok
-    False ->
-      Error(error.Malformed(
-        "tokenizer.ggml.scores",
-        "one for each token",
-        otp.int_to_string(otp.length(scores)),
-      ))
-  }
 }
