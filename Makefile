@@ -40,7 +40,7 @@ demo: build ## fetch SmolLM2-135M-Instruct (98 MB, once) and let it answer a que
 	@model=$$(python3 tools/fetch_model.py); $(RUN) demo "$$model"
 
 .PHONY: test
-test: test-engine test-gleam test-no-nif test-elixir test-examples ## run every test
+test: test-engine test-gleam test-no-nif test-elixir test-examples test-docs ## run every test
 
 .PHONY: test-engine
 test-engine: setup ## run the engine's tests (cargo)
@@ -62,6 +62,10 @@ test-elixir: build ## run the Elixir tests (ExUnit)
 .PHONY: test-examples
 test-examples: build ## run the tests of the examples, which add this folder by its path, outside the tree
 	@python3 tools/try_package.py gleam_path mix_cargo
+
+.PHONY: test-docs
+test-docs: build ## run the code blocks of README.md and docs/, the tour included
+	@python3 tools/run_docs.py
 
 .PHONY: test-package
 test-package: package ## try each way of adding the package, with the native library, without it, without tools
