@@ -10,7 +10,7 @@ defmodule VivaTensor do
   answers messages through the checkpoint's own chat template, `stream/3` and `chat_stream/3` hand out the text as it
   comes. `VivaTensor.Server` puts a model under a supervisor, with a queue.
 
-  Work happens in slices of about 20 ms in the process that calls: a process that is killed stops its work, and others
+  Work happens in slices of about 50 ms in the process that calls: a process that is killed stops its work, and others
   go on. A model can be used by any number of processes at once. Every function that can fail returns
   `{:error, error}` with a `VivaTensor.Error`, also for an option that is not known.
 
@@ -84,7 +84,7 @@ defmodule VivaTensor do
     * `context` (the model's, 8192 at most): the longest prompt and answer together, in tokens
     * `threads` (one a core): threads that compute
     * `weights` (`:keep`): the format of the weights in memory; as the checkpoint has them
-    * `on_progress`: is called with done and total bytes some fifty times a second; when it returns `:halt`, loading
+    * `on_progress`: is called with done and total bytes some twenty times a second; when it returns `:halt`, loading
       ends with the error `:load_cancelled`
 
   For example:

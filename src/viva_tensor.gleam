@@ -27,7 +27,7 @@
 ////
 //// Every function that can fail returns `Result(_, Error)`, and
 //// `describe_error` puts an error into words. Work happens in slices of about
-//// 20 ms: a process that is killed stops its work, and other processes go on.
+//// 50 ms: a process that is killed stops its work, and other processes go on.
 //// A model can be used by any number of processes at once.
 
 import viva_tensor/convolution
@@ -194,7 +194,7 @@ pub fn weights(options: LoadOpts, weights: Weights) -> LoadOpts {
   LoadOpts(..options, weights:)
 }
 
-/// Calls a function as the load goes on, some fifty times a second at most;
+/// Calls a function as the load goes on, some twenty times a second at most;
 /// when it returns `Stop`, loading ends with `LoadCancelled`.
 ///
 /// ```gleam

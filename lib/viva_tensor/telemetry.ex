@@ -18,7 +18,7 @@ defmodule VivaTensor.Telemetry do
   | `[:viva_tensor, :generate, :stop]` | `duration`, `prompt_tokens`, `tokens` | `finish_reason`, `timings` |
   | `[:viva_tensor, :generate, :exception]` | `duration` | `kind`, `reason` |
 
-  A slice is one call of the native library: a chunk of the prompt, or about 20 ms of decoding. Its `tokens` are the
+  A slice is one call of the native library: a chunk of the prompt, or about 50 ms of decoding. Its `tokens` are the
   new ones that it brought, so the prompt's chunks have 0 and its last may have 1. Slices that a `VivaTensor.Server`
   does for several answers at once are reported for each of them, with the whole slice's duration. The `tokens` of
   `[:prefill, :stop]` are those of the prompt that were read, and its `duration` is the time to the first new token.
