@@ -83,6 +83,11 @@ kernels: setup ## compile the CUDA kernels for every GPU (needs the PyPI package
 bench: build ## measure speed; MODELS="a.gguf folder …" picks checkpoints, LLAMA_BENCH=… measures llama.cpp beside
 	@models='$(MODELS)'; [ -n "$$models" ] || models=$$(python3 tools/fetch_model.py); \
 	LLAMA_BENCH='$(LLAMA_BENCH)' python3 tools/bench.py $$models
+	@python3 tools/bench_tensors.py
+
+.PHONY: quality
+quality: build ## check what takes minutes: SmolLM2 in pure Gleam gives the ids of transformers
+	@model=$$(python3 tools/fetch_model.py); gleam run --no-print-progress -m quality/smollm2 -- "$$model"
 
 .PHONY: speed
 speed: ## write the speed table of README.md and draw docs/speed.svg, both from bench/results

@@ -1,13 +1,15 @@
 %% The numbers of inference in pure Gleam: products of packed rows and vectors, and what else runs once a weight.
 %%
-%% A vector comes as integers of 30 bits with one scale, a row as small integers with scales of its own, so a sum is
-%% exact until it meets its scale. The surprise: a sum that outgrows 60 bits becomes a large integer, slower and just as
-%% right.
+%% A vector comes as integers: of 30 bits, or of 18 where the weights have 4; a row as small integers with scales of its
+%% own. So a sum is exact until it meets its scale. The surprise: two rows of 4 bits lie in one integer, 27 bits apart, and
+%% one multiplication serves both.
 %%
 %% Packed rows, one after the other:
 %%   int24: <<Step:64/float, (W:24/little-signed) x columns>>
 %%   int8:  (<<Scale:32/float, (W:8/signed) x 32>>) x columns / 32
 %%   int4:  (<<Scale:32/float, Least:32/float, (High:4, Low:4) x 16>>) x columns / 32; Low are the first 16 columns
+%%   pairs, which parts/3 makes of int4:
+%%         (<<Scale0:32/float, Least0:32/float, Scale1:32/float, Least1:32/float, (W0 + W1 bsl 27):32 x 32>>) x columns / 32
 -module(viva_tensor_beam_ffi).
 
 -export([pack/3, cut_rows/2, unpermute/2, unpermute_rows/3, parts/3, gated/2, add/2, scaled/3, heads/2]).
@@ -20,7 +22,8 @@
 %% What a row takes in memory.
 row_bytes(int24, Columns) -> 8 + 3 * Columns;
 row_bytes(int8, Columns) -> Columns div 32 * 36;
-row_bytes(int4, Columns) -> Columns div 32 * 24.
+row_bytes(int4, Columns) -> Columns div 32 * 24;
+row_bytes(pairs, Columns) -> Columns div 32 * 144.
 
 %% A file's rows as packed rows.
 pack(Format, Bytes, Columns) ->
@@ -103,7 +106,7 @@ unpack(int4, _, Bytes) ->
      || <<D:32/float, M:32/float, Row:16/binary>> <= Bytes
     ]).
 
-%% Each matrix {Kind, Parts} times the vector; Parts are packed rows, a process each.
+%% Each matrix {Kind, Rows, Parts} times the vector; Parts are packed rows, a process each.
 product(Matrices, Vector, Processes) ->
     Most = most(Vector, 0.0),
     {K, Scale} =
@@ -111,16 +114,20 @@ product(Matrices, Vector, Processes) ->
             true -> {?ONE / Most, Most / ?ONE};
             false -> {0.0, 0.0}
         end,
-    Plain = [round(Number * K) || Number <- Vector],
-    Blocks =
-        case lists:any(fun({Kind, _}) -> Kind =/= int24 end, Matrices) of
-            true -> blocks(Plain);
-            false -> []
-        end,
-    Work = fun(Part) -> [part(Kind, lists:nth(Part, Parts), Plain, Blocks, Scale) || {Kind, Parts} <- Matrices] end,
+    Kinds = [Kind || {Kind, _, _} <- Matrices],
+    Forms = [
+        {Kind, form(Kind, Vector, K)}
+     || Kind <- [int24, int8, pairs], lists:member(Kind, Kinds)
+    ],
+    Work = fun(Part) ->
+        [
+            part(Kind, lists:nth(Part, Parts), proplists:get_value(Kind, Forms), Scale)
+         || {Kind, _, Parts} <- Matrices
+        ]
+    end,
     case Processes of
         1 ->
-            Work(1);
+            whole(Matrices, Work(1));
         _ ->
             Self = self(),
             Tags = [
@@ -133,22 +140,37 @@ product(Matrices, Vector, Processes) ->
             ],
             First = Work(1),
             Others = [receive {Tag, Result} -> Result end || Tag <- Tags],
-            join([First | Others])
+            whole(Matrices, join([First | Others]))
     end.
 
 join([[] | _]) -> [];
 join(Results) -> [lists:append([hd(Result) || Result <- Results]) | join([tl(Result) || Result <- Results])].
 
-part(int24, Bytes, Plain, _, Scale) -> int24(Bytes, Plain, Scale, []);
-part(int8, Bytes, _, Blocks, Scale) -> int8(Bytes, 0.0, Blocks, Blocks, Scale, []);
-part(int4, Bytes, _, Blocks, Scale) -> int4(Bytes, 0.0, Blocks, Blocks, Scale, []).
+%% Without the row that makes an odd number of rows even.
+whole([{_, Rows, _} | Matrices], [Product | Products]) -> [lists:sublist(Product, Rows) | whole(Matrices, Products)];
+whole([], _) -> [].
 
-%% Before each 32 numbers their sum.
-blocks([X0, X1, X2, X3, X4, X5, X6, X7, X8, X9, X10, X11, X12, X13, X14, X15, X16, X17, X18, X19, X20, X21, X22, X23, X24, X25, X26, X27, X28, X29, X30, X31 | Rest]) ->
-    Sum = X0 + X1 + X2 + X3 + X4 + X5 + X6 + X7 + X8 + X9 + X10 + X11 + X12 + X13 + X14 + X15 + X16 + X17 + X18 +
-          X19 + X20 + X21 + X22 + X23 + X24 + X25 + X26 + X27 + X28 + X29 + X30 + X31,
-    [Sum, X0, X1, X2, X3, X4, X5, X6, X7, X8, X9, X10, X11, X12, X13, X14, X15, X16, X17, X18, X19, X20, X21, X22, X23, X24, X25, X26, X27, X28, X29, X30, X31 | blocks(Rest)];
-blocks(_) -> [].
+%% The vector as a kind of rows wants it; for pairs of so many bits that a sum of 32 products stays below bit 26.
+form(int24, Vector, K) -> [round(Number * K) || Number <- Vector];
+form(int8, Vector, _) -> blocks(Vector, ?ONE);
+form(pairs, Vector, _) -> blocks(Vector, 131071.0).
+
+part(int24, Bytes, Plain, Scale) -> int24(Bytes, Plain, Scale, []);
+part(int8, Bytes, Blocks, _) -> int8(Bytes, 0.0, Blocks, Blocks, []);
+part(pairs, Bytes, Blocks, _) -> pairs(Bytes, 0.0, 0.0, Blocks, Blocks, []).
+
+%% {Scale, Sum, X0 ... X31} of each 32 numbers as integers of their own scale, Largest at most.
+blocks([], _) -> [];
+blocks(Numbers, Largest) ->
+    {Block, Rest} = lists:split(32, Numbers),
+    case most(Block, 0.0) of
+        Most when Most > 1.0e-290 ->
+            K = Largest / Most,
+            Integers = [round(Number * K) || Number <- Block],
+            [list_to_tuple([Most / Largest, lists:sum(Integers) | Integers]) | blocks(Rest, Largest)];
+        _ ->
+            [list_to_tuple([0.0, 0 | lists:duplicate(32, 0)]) | blocks(Rest, Largest)]
+    end.
 
 int24(<<S:64/float, Rest/binary>>, All, Scale, Out) -> int24(Rest, All, 0, S, All, Scale, Out);
 int24(<<>>, _, _, Out) -> lists:reverse(Out).
@@ -161,36 +183,52 @@ int24(Rest, [], Sum, S, All, Scale, Out) ->
 int24(<<W:24/little-signed, Rest/binary>>, [X | Left], Sum, S, All, Scale, Out) ->
     int24(Rest, Left, Sum + W * X, S, All, Scale, Out).
 
-int8(<<D:32/float, W0:8/signed, W1:8/signed, W2:8/signed, W3:8/signed, W4:8/signed, W5:8/signed, W6:8/signed, W7:8/signed,
-        W8:8/signed, W9:8/signed, W10:8/signed, W11:8/signed, W12:8/signed, W13:8/signed, W14:8/signed,
-        W15:8/signed, W16:8/signed, W17:8/signed, W18:8/signed, W19:8/signed, W20:8/signed, W21:8/signed,
-        W22:8/signed, W23:8/signed, W24:8/signed, W25:8/signed, W26:8/signed, W27:8/signed, W28:8/signed,
-        W29:8/signed, W30:8/signed, W31:8/signed,
-    Rest/binary>>, Sum, [_, X0, X1, X2, X3, X4, X5, X6, X7, X8, X9, X10, X11, X12, X13, X14, X15, X16, X17, X18, X19, X20, X21, X22, X23, X24, X25, X26, X27, X28, X29, X30, X31 | Left], All, Scale, Out) ->
-    Block = W0 * X0 + W1 * X1 + W2 * X2 + W3 * X3 + W4 * X4 + W5 * X5 + W6 * X6 + W7 * X7 + W8 * X8 + W9 * X9 + W10
-            * X10 + W11 * X11 + W12 * X12 + W13 * X13 + W14 * X14 + W15 * X15 + W16 * X16 + W17 * X17 + W18 * X18 +
-            W19 * X19 + W20 * X20 + W21 * X21 + W22 * X22 + W23 * X23 + W24 * X24 + W25 * X25 + W26 * X26 + W27 *
-            X27 + W28 * X28 + W29 * X29 + W30 * X30 + W31 * X31,
-    int8(Rest, Sum + D * Block, Left, All, Scale, Out);
-int8(<<>>, Sum, [], _, Scale, Out) ->
-    lists:reverse([Sum * Scale | Out]);
-int8(Rest, Sum, [], All, Scale, Out) ->
-    int8(Rest, 0.0, All, All, Scale, [Sum * Scale | Out]);
-int8(<<>>, _, _, _, _, []) -> [].
+int8(<<D:32/float,
+        W0:8/signed, W1:8/signed, W2:8/signed, W3:8/signed, W4:8/signed, W5:8/signed, W6:8/signed, W7:8/signed,
+        W8:8/signed, W9:8/signed, W10:8/signed, W11:8/signed, W12:8/signed, W13:8/signed, W14:8/signed, W15:8/signed,
+        W16:8/signed, W17:8/signed, W18:8/signed, W19:8/signed, W20:8/signed, W21:8/signed, W22:8/signed,
+        W23:8/signed, W24:8/signed, W25:8/signed, W26:8/signed, W27:8/signed, W28:8/signed, W29:8/signed,
+        W30:8/signed, W31:8/signed,
+        Rest/binary>>,
+    Sum,
+    [{Scale, _, X0, X1, X2, X3, X4, X5, X6, X7, X8, X9, X10, X11, X12, X13, X14, X15, X16, X17, X18, X19, X20, X21,
+    X22, X23, X24, X25, X26, X27, X28, X29, X30, X31} | Left],
+    All, Out) ->
+    Block = W0 * X0 + W1 * X1 + W2 * X2 + W3 * X3 + W4 * X4 + W5 * X5 + W6 * X6 + W7 * X7 + W8 * X8 + W9 * X9 + W10 *
+    X10 + W11 * X11 + W12 * X12 + W13 * X13 + W14 * X14 + W15 * X15 + W16 * X16 + W17 * X17 + W18 * X18 + W19 * X19 +
+    W20 * X20 + W21 * X21 + W22 * X22 + W23 * X23 + W24 * X24 + W25 * X25 + W26 * X26 + W27 * X27 + W28 * X28 + W29 *
+    X29 + W30 * X30 + W31 * X31,
+    int8(Rest, Sum + Scale * D * Block, Left, All, Out);
+int8(<<>>, Sum, [], _, Out) ->
+    lists:reverse([Sum | Out]);
+int8(<<>>, _, _, _, []) ->
+    [];
+int8(Rest, Sum, [], All, Out) ->
+    int8(Rest, 0.0, All, All, [Sum | Out]).
 
-int4(<<D:32/float, M:32/float, H0:4, L0:4, H1:4, L1:4, H2:4, L2:4, H3:4, L3:4, H4:4, L4:4, H5:4, L5:4, H6:4, L6:4, H7:4, L7:4, H8:4, L8:4,
-        H9:4, L9:4, H10:4, L10:4, H11:4, L11:4, H12:4, L12:4, H13:4, L13:4, H14:4, L14:4, H15:4, L15:4,
-    Rest/binary>>, Sum, [Least, X0, X1, X2, X3, X4, X5, X6, X7, X8, X9, X10, X11, X12, X13, X14, X15, X16, X17, X18, X19, X20, X21, X22, X23, X24, X25, X26, X27, X28, X29, X30, X31 | Left], All, Scale, Out) ->
-    Block = L0 * X0 + L1 * X1 + L2 * X2 + L3 * X3 + L4 * X4 + L5 * X5 + L6 * X6 + L7 * X7 + L8 * X8 + L9 * X9 + L10
-            * X10 + L11 * X11 + L12 * X12 + L13 * X13 + L14 * X14 + L15 * X15 + H0 * X16 + H1 * X17 + H2 * X18 + H3
-            * X19 + H4 * X20 + H5 * X21 + H6 * X22 + H7 * X23 + H8 * X24 + H9 * X25 + H10 * X26 + H11 * X27 + H12 *
-            X28 + H13 * X29 + H14 * X30 + H15 * X31,
-    int4(Rest, Sum + D * Block + M * Least, Left, All, Scale, Out);
-int4(<<>>, Sum, [], _, Scale, Out) ->
-    lists:reverse([Sum * Scale | Out]);
-int4(Rest, Sum, [], All, Scale, Out) ->
-    int4(Rest, 0.0, All, All, Scale, [Sum * Scale | Out]);
-int4(<<>>, _, _, _, _, []) -> [].
+%% Each sum has two rows in it: the lower one's below bit 27, as a number that may be negative.
+pairs(<<D0:32/float, M0:32/float, D1:32/float, M1:32/float,
+        P0:32, P1:32, P2:32, P3:32, P4:32, P5:32, P6:32, P7:32, P8:32, P9:32, P10:32, P11:32, P12:32, P13:32, P14:32,
+        P15:32, P16:32, P17:32, P18:32, P19:32, P20:32, P21:32, P22:32, P23:32, P24:32, P25:32, P26:32, P27:32,
+        P28:32, P29:32, P30:32, P31:32,
+        Rest/binary>>,
+    Sum0, Sum1,
+    [{Scale, Least, X0, X1, X2, X3, X4, X5, X6, X7, X8, X9, X10, X11, X12, X13, X14, X15, X16, X17, X18, X19, X20,
+    X21, X22, X23, X24, X25, X26, X27, X28, X29, X30, X31} | Left],
+    All, Out) ->
+    Both = P0 * X0 + P1 * X1 + P2 * X2 + P3 * X3 + P4 * X4 + P5 * X5 + P6 * X6 + P7 * X7 + P8 * X8 + P9 * X9 + P10 *
+    X10 + P11 * X11 + P12 * X12 + P13 * X13 + P14 * X14 + P15 * X15 + P16 * X16 + P17 * X17 + P18 * X18 + P19 * X19 +
+    P20 * X20 + P21 * X21 + P22 * X22 + P23 * X23 + P24 * X24 + P25 * X25 + P26 * X26 + P27 * X27 + P28 * X28 + P29 *
+    X29 + P30 * X30 + P31 * X31,
+    Upper = (Both + 16#4000000) bsr 27,
+    Lower = Both - (Upper bsl 27),
+    pairs(Rest, Sum0 + Scale * (D0 * Lower + M0 * Least), Sum1 + Scale * (D1 * Upper + M1 * Least), Left, All, Out);
+pairs(<<>>, Sum0, Sum1, [], _, Out) ->
+    lists:reverse(Out, [Sum0, Sum1]);
+pairs(<<>>, _, _, _, _, []) ->
+    [];
+pairs(Rest, Sum0, Sum1, [], All, Out) ->
+    pairs(Rest, 0.0, 0.0, All, All, [Sum1, Sum0 | Out]).
 
 %% Attention of one query over the keys and values of one head, the latest first, as far as the window.
 attend(Query, Keys, Values, Scale) ->
@@ -253,11 +291,37 @@ alternate([]) -> {[], []}.
 
 unpermute_rows(Bytes, Size, Width) -> iolist_to_binary(unpermute(cut_rows(Bytes, Size), Width)).
 
-%% Rows shared out among so many processes.
-parts({Kind, Bytes}, Size, Processes) ->
-    Rows = byte_size(Bytes) div Size,
-    Borders = [Rows * Part div Processes * Size || Part <- lists:seq(0, Processes)],
-    {Kind, [binary:part(Bytes, From, To - From) || {From, To} <- lists:zip(lists:droplast(Borders), tl(Borders))]}.
+%% Rows shared out among so many processes, those of 4 bits in pairs.
+parts({Kind, Bytes}, Columns, Processes) ->
+    Rows = byte_size(Bytes) div row_bytes(Kind, Columns),
+    {Form, Packed, Size, Count} =
+        case Kind of
+            int4 -> {pairs, in_pairs(Bytes, Columns), row_bytes(pairs, Columns), (Rows + 1) div 2};
+            _ -> {Kind, Bytes, row_bytes(Kind, Columns), Rows}
+        end,
+    Borders = [Count * Part div Processes * Size || Part <- lists:seq(0, Processes)],
+    {Form, Rows, [binary:part(Packed, From, To - From) || {From, To} <- lists:zip(lists:droplast(Borders), tl(Borders))]}.
+
+in_pairs(Bytes, Columns) ->
+    Size = row_bytes(int4, Columns),
+    << <<(pair(Pair, Size))/binary>> || Pair <- pairs_of(Bytes, Size) >>.
+
+pairs_of(Bytes, Size) ->
+    case Bytes of
+        <<Pair:(2 * Size)/binary, Rest/binary>> -> [Pair | pairs_of(Rest, Size)];
+        <<Row:Size/binary>> -> [<<Row/binary, 0:(8 * Size)>>];
+        <<>> -> []
+    end.
+
+pair(Pair, Size) ->
+    <<One:Size/binary, Other:Size/binary>> = Pair,
+    << <<(both(A, B))/binary>> || {A, B} <- lists:zip(cut_rows(One, 24), cut_rows(Other, 24)) >>.
+
+both(<<D0:32/float, M0:32/float, A:16/binary>>, <<D1:32/float, M1:32/float, B:16/binary>>) ->
+    Weights = << <<(W0 + (W1 bsl 27)):32>> || {W0, W1} <- lists:zip(halves(A), halves(B)) >>,
+    <<D0:32/float, M0:32/float, D1:32/float, M1:32/float, Weights/binary>>.
+
+halves(Bytes) -> [W || <<_:4, W:4>> <= Bytes] ++ [W || <<W:4, _:4>> <= Bytes].
 
 %% silu(gate) * up
 gated([G | Gs], [U | Us]) -> [G / (1.0 + math:exp(min(-G, 700.0))) * U | gated(Gs, Us)];

@@ -13,7 +13,7 @@ import viva_tensor/beam/table
 import viva_tensor/error.{type Error}
 import viva_tensor/otp
 
-/// Erlang's {Kind, Parts}.
+/// Erlang's {Kind, Rows, Parts}.
 pub type Packed
 
 pub type Kind
@@ -227,9 +227,6 @@ pub fn load(
     sizes: sizes(checkpoint, embedding, head_name == embedding_name),
   )
 }
-
-@external(erlang, "viva_tensor_beam_ffi", "row_bytes")
-fn row_bytes(kind: Kind, columns: Int) -> Int
 
 fn sizes(checkpoint: Checkpoint, embedding: Stored, tied: Bool) -> Sizes {
   let matrices =
@@ -505,12 +502,12 @@ fn unpermute_rows(bytes: BitArray, row_bytes: Int, head_width: Int) -> BitArray
 @external(erlang, "viva_tensor_beam_ffi", "parts")
 fn ffi_parts(
   packed: #(Kind, BitArray),
-  row_bytes: Int,
+  columns: Int,
   processes: Int,
 ) -> Packed
 
 fn parts(packed: #(Kind, BitArray), columns: Int, processes: Int) -> Packed {
-  ffi_parts(packed, row_bytes(packed.0, columns), processes)
+  ffi_parts(packed, columns, processes)
 }
 
 /// Rows of a matrix, packed.
