@@ -138,7 +138,7 @@ tls(<<"https", _/binary>>) ->
             _:_ -> throw("this system has no list of trusted certificates (Debian: ca-certificates)")
         end,
     [{ssl, [
-        {verify, verify_peer}, {cacerts, Trusted}, {depth, 10},
+        {verify, verify_peer}, {cacerts, Trusted}, {depth, 10}, {log_level, none},
         {customize_hostname_check, [{match_fun, public_key:pkix_verify_hostname_match_fun(https)}]}
     ]}];
 tls(_) -> [].

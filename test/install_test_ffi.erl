@@ -2,7 +2,7 @@
 %% their own.
 -module(install_test_ffi).
 
--export([serve/2, archive/1, elf/1, library/0, checksum/1, priv/2, files/1, read/1, fetch/4, target/1, own_target/0]).
+-export([serve/2, serve_untrusted/1, archive/1, elf/1, library/0, checksum/1, priv/2, files/1, read/1, fetch/4, target/1, own_target/0]).
 -export([install_command/1, reload/0]).
 
 %% Serves Work a base URL on the loopback. Files are {Name, Body, Manner}: whole, {cut, Bytes}, {status, Number}, or
@@ -44,6 +44,25 @@ headers(Socket) ->
 answer(Socket, Status, Headers, Body, Length) ->
     Size = ["Content-Length: ", integer_to_list(Length), "\r\n"],
     ok = gen_tcp:send(Socket, ["HTTP/1.1 ", Status, "\r\nConnection: close\r\n", Size, Headers, "\r\n", Body]).
+
+%% The base URL of a server whose certificate nobody has signed but itself.
+serve_untrusted(Work) ->
+    {ok, _} = application:ensure_all_started(ssl),
+    Signed = [{digest, sha256}, {key, {namedCurve, secp256r1}}],
+    Chain = #{root => Signed, intermediates => [], peer => Signed},
+    #{server_config := Config} = public_key:pkix_test_data(#{server_chain => Chain, client_chain => Chain}),
+    {ok, Listening} = ssl:listen(0, [{ip, {127, 0, 0, 1}}, {log_level, none} | Config]),
+    {ok, {_, Port}} = ssl:sockname(Listening),
+    Server = spawn(fun() ->
+        {ok, Socket} = ssl:transport_accept(Listening),
+        ssl:handshake(Socket)
+    end),
+    try
+        Work(iolist_to_binary(io_lib:format("https://localhost:~b", [Port])))
+    after
+        exit(Server, kill),
+        ssl:close(Listening)
+    end.
 
 %% The bytes of an archive with these {Name, Bytes}.
 archive(Entries) ->

@@ -42,7 +42,7 @@ native_sources(Sources) ->
 
 module_tests(Source) ->
     Module = module(Source),
-    {Source, [{timeout, 60, {Module, Name}} || Name <- tests(Module)]}.
+    {Source, [{timeout, 300, {Module, Name}} || Name <- tests(Module)]}.
 
 %% test/native/chat_test.gleam -> 'native@chat_test'
 module(Source) ->

@@ -9,6 +9,7 @@ not expected, or a text that does not appear, is a failure.
 
 import argparse
 import functools
+import hashlib
 import http.server
 import os
 import shutil
@@ -91,10 +92,18 @@ class Scratch:
         folder = self.folder / f"package-{len(list(self.folder.glob('package-*')))}"
         folder.mkdir()
         with tarfile.open(next(DIST.glob("viva_tensor-*.tar"))) as outer:
-            outer.extract("contents.tar.gz", folder, filter="data")
+            parts = {part: outer.extractfile(part).read() for part in outer.getnames()}
+        summed = b"".join(parts[part] for part in ("VERSION", "metadata.config", "contents.tar.gz"))
+        if hashlib.sha256(summed).hexdigest().upper().encode() != parts["CHECKSUM"]:
+            raise Failure("the package's CHECKSUM is not that of its parts")
+        for part in ("contents.tar.gz", "metadata.config"):
+            (folder / part).write_bytes(parts[part])
+        terms = '{ok, T} = file:consult("metadata.config"), io:put_chars(proplists:get_value(<<"name">>, T)), halt().'
+        self.run(folder.name, f"erl -noshell -eval '{terms}'", ["viva_tensor"])
         with tarfile.open(folder / "contents.tar.gz") as inner:
             inner.extractall(folder, filter="data")
-        (folder / "contents.tar.gz").unlink()
+        for part in ("contents.tar.gz", "metadata.config"):
+            (folder / part).unlink()
         return folder
 
     def checkout(self) -> Path:

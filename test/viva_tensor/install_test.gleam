@@ -16,6 +16,9 @@ type Manner {
 @external(erlang, "install_test_ffi", "serve")
 fn serve(files: List(#(String, Bytes, Manner)), work: fn(String) -> a) -> a
 
+@external(erlang, "install_test_ffi", "serve_untrusted")
+fn serve_untrusted(work: fn(String) -> a) -> a
+
 @external(erlang, "install_test_ffi", "archive")
 fn archive(entries: List(#(String, Bytes))) -> Bytes
 
@@ -105,6 +108,11 @@ pub fn what_the_server_does_not_have_is_refused_test() {
 pub fn a_server_that_is_not_there_is_refused_test() {
   let gone = serve([], fn(url) { url })
   refused(gone, intel, checksum(good()), [gone, "econnrefused"])
+}
+
+pub fn a_server_that_nobody_vouches_for_is_refused_test() {
+  use url <- serve_untrusted
+  refused(url, intel, checksum(good()), [url, "unknown_ca"])
 }
 
 pub fn another_machine_than_the_listed_ones_is_refused_test() {
