@@ -132,6 +132,7 @@ docs: build ## build the documentation in build/docs: Gleam's, and Elixir's wher
 .PHONY: release-check
 release-check: docs test-package ## check what a release needs: versions agree, the documentation and the packages are made
 	@python3 tools/release_check.py
+	@python3 tools/run_docs.py --strict
 
 .PHONY: clean
 clean: ## delete what was built here (.toolchain and the fetched model stay)

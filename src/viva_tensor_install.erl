@@ -90,7 +90,7 @@ expected(Priv, Name, Version, Target) ->
             {ok, Text} -> [string:lexemes(Line, " *") || Line <- string:lexemes(Text, "\r\n")];
             {error, Reason} ->
                 throw([Path, ": ", file:format_error(Reason), "; released packages have it, a checkout of the sources",
-                    " is built instead"])
+                    " is built instead (--build)"])
         end,
     Wanted = text(Name),
     case [Sum || [Sum, Found] <- Lines, Found =:= Wanted] of

@@ -5,10 +5,10 @@ All blocks of one language in one document are one program, in their order: what
 a folder outside the tree in which `model.gguf` and `path/to/model.safetensors` are tiny checkpoints, with the native library
 that is built here. What the package does not depend on and an example uses (gleam/io, Plug.Conn) is there as a
 stand-in of a few lines. Of shell commands, those of the command line run there; those of make and Python have to name
-a target or a file that exists, and --help of the latter has to work. Links between the files have to lead somewhere, and a
-translation's code is the original's, less the comments.
+a target or a file that exists. Links between the files have to lead somewhere, and a translation's code is the original's, less
+the comments; with --strict that of README.md, too.
 
-The surprise: a program is padded with empty lines, so that an error names the line of the document.
+The surprise: an Elixir program is padded with empty lines, so that an error names the line of the document.
 """
 
 import os
@@ -270,14 +270,18 @@ def code(document: Path) -> list[str]:
     return [line for line in lines if line.strip() and not re.match(r"\s*(//|#)", line)]
 
 
-def check_translations() -> None:
+def check_translations(strict: bool) -> None:
+    """A README that lags behind is told about; what it shows has to run in any case."""
     for language in TRANSLATIONS:
         for name in ("README.md", "getting_started.md"):
             document = ROOT / "docs" / language / name
             source = ROOT / original(document)
-            if code(document) != code(source):
+            if code(document) == code(source):
+                say(document, "same")
+            elif strict or name != "README.md":
                 raise Failure(f"{name_of(document)} has other code than {name_of(source)}")
-            say(document, "same")
+            else:
+                print(f"behind  same    {name_of(document)} has other code than {name_of(source)}", flush=True)
 
 
 def main() -> None:
@@ -286,7 +290,7 @@ def main() -> None:
         link_models(scratch)
         check_links()
         check_toml()
-        check_translations()
+        check_translations(strict="--strict" in sys.argv[1:])
         run_gleam(scratch)
         check_shell(scratch)
         run_elixir(scratch)
