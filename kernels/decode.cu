@@ -4,7 +4,7 @@
 //             never drains: while a block waits for its input, the weights of the next phases are already coming
 //   vectors   travel between blocks as packets (number, epoch) of 8 bytes: data and signal are one store, nothing is fenced
 //   a layer   q k v | attention | output | gate up | down: each phase's products are spread over all blocks
-//   warps     TEAM that multiply (see dot.cuh for the sums), one that finishes sums and sends packets, one that copies
+//   warps     TEAM that multiply (see dot.cuh for the sums), FINISHERS that finish sums and send packets, one that copies
 //
 // grid BLOCKS, one block a multiprocessor, all resident (a cooperative launch); shared memory SHARED_BYTES.
 // bytes: every weight once; the floor is those over the memory's speed.
@@ -31,8 +31,9 @@ template <class F> DEV constexpr u32 stage_bytes() { return (stage_offset<F>(F::
 DEV constexpr u32 larger(u32 a, u32 b) { return a > b ? a : b; }
 #define STAGE larger(stage_bytes<LAYER_FORMAT>(), stage_bytes<HEAD_FORMAT>())
 
-// Sums on their way from the warps that multiply to the one that finishes them.
-#define HANDOVERS 4
+// Places for sums on their way from the warps that multiply to each that finishes.
+#define FINISHERS 2
+#define HANDOVERS 3
 #define SUM_STRIDE (TEAM + 4)
 #define EACH_WARP ((larger(larger(D, H * HD), FFN) / 32 + TEAM - 1) / TEAM)
 #define QKV ((H + 2 * KV) * HD)
@@ -55,8 +56,8 @@ struct Decode {
   float* logits;
   // QKV, H HD, D, D, FFN, then partial results of heads
   u64* packets;
-  u64* best;     // [BLOCKS]
-  u32* done;     // blocks that are through, 0 between launches
+  u64* best;     // [BLOCKS][FINISHERS]
+  u32* done;     // warps that are through, 0 between launches
   u32* epoch;    // of the last vector that was sent
   u32 *out, *step;
   float eps, embedding_scale, attention_scale, attention_cap, logit_cap;
@@ -64,8 +65,8 @@ struct Decode {
 };
 
 struct DecodeShared {
-  u64 full[STAGES], empty[STAGES], handed[HANDOVERS], taken[HANDOVERS];
-  float sums[HANDOVERS][16][SUM_STRIDE];
+  u64 full[STAGES], empty[STAGES], handed[FINISHERS * HANDOVERS], taken[FINISHERS * HANDOVERS];
+  float sums[FINISHERS * HANDOVERS][16][SUM_STRIDE];
   float squares[2][TEAM];
   float residual[OWN_ROWS];
   Heads heads;
@@ -90,10 +91,20 @@ struct Token {
   const Decode& a;
   DecodeShared& s;
   u8 *ring, *scratch;
-  u32 stage, handover;  // counters of what this warp has been through
+  u32 stage;       // stages that this warp has been through
+  u32 handed[2];   // sums that it has handed to, or taken as, each finisher
   u32 warp, lane;
+  u32 finisher;    // which of the FINISHERS this warp is
 
-  u64* packets(int which) const {
+  // Where the next sums for a finisher are put, once what lay there is `taken`.
+  __device__ u32 next_place(u32 to, bool waits) {
+    u32 count = to ? handed[1]++ : handed[0]++;
+    u32 place = to * HANDOVERS + count % HANDOVERS, turn = count / HANDOVERS;
+    if (waits && turn) counter_wait(&s.taken[place], (turn - 1) & 1);
+    return place;
+  }
+
+  __device__ u64* packets(int which) const {
     u64* at = a.packets;
     return which == 0 ? at : which == 1 ? at + QKV : which == 2 ? at + QKV + H * HD : which == 3 ? at + QKV + H * HD + D : which == 4 ? at + QKV + H * HD + 2 * D : at + QKV + H * HD + 2 * D + FFN;
   }
@@ -101,14 +112,20 @@ struct Token {
 enum { TO_HEADS, TO_OUTPUT, TO_FFN, TO_LAYER, TO_DOWN, OF_SPLITS };
 
 DEV u64 packet_of(float value, u32 epoch) { return (u64)epoch << 32 | __float_as_uint(value); }
-// Waits for N packets, `stride` apart, that are all under way at once.
-template <int N> DEV void receive(const u64* at, u32 stride, u32 epoch, float* out) {
+// Waits for N packets, `stride` apart, that are all under way at once; where the last is not `there`, it is 0.
+template <int N, bool SENTINEL = false> DEV void receive(const u64* at, u32 stride, u32 epoch, float* out, bool there) {
   bool ready;
   u64 packets[N];
+  // Everybody looks at everything only when the first is there: until then a warp asks for one packet.
+  if (SENTINEL && (N > 1 || there)) {
+    if (threadIdx.x % 32 == 0)
+      while ((int)((u32)(packet_load(at) >> 32) - epoch) < 0) pause_polling();
+    __syncwarp();
+  }
   do {
     ready = true;
 #pragma unroll
-    for (int i = 0; i < N; i++) packets[i] = packet_load(at + i * stride);
+    for (int i = 0; i < N; i++) packets[i] = i + 1 < N || there ? packet_load(at + i * stride) : (u64)epoch << 32;
 #pragma unroll
     for (int i = 0; i < N; i++) ready = ready && (int)((u32)(packets[i] >> 32) - epoch) >= 0;
     pause_polling();
@@ -188,28 +205,25 @@ template <class F, u32 K> DEV float take_input(Token& k, int from, u32 epoch, co
   constexpr u32 blocks = K / 32, each = (blocks + TEAM - 1) / TEAM;
   float values[each];
   const u64* at = k.packets(from) + k.warp * 32 + k.lane;
+  // The last of this warp's blocks may not be there.
+  const bool whole = blocks % TEAM == 0 || k.warp < blocks % TEAM;
   u32 most = 0;
   float square = 0;
   constexpr u32 together = 8;
 #pragma unroll
   for (u32 i = 0; i < each; i += together) {
+    constexpr u32 rest = each % together;
     float gammas[together];
 #pragma unroll
     for (u32 j = 0; j < together; j++) {
       if (i + j >= each) continue;
-      u32 block = k.warp + (i + j) * TEAM;
-      gammas[j] = gamma && block < blocks ? gamma[block * 32 + k.lane] : 1;
+      gammas[j] = gamma && (whole || i + j + 1 < each) ? gamma[(k.warp + (i + j) * TEAM) * 32 + k.lane] : 1;
     }
-    if ((i + together) * TEAM <= blocks) {
-      receive<together>(at + i * TEAM * 32, TEAM * 32, epoch, values + i);
-    } else {
-#pragma unroll
-      for (u32 j = 0; j < together; j++)
-        if (i + j < each && k.warp + (i + j) * TEAM < blocks) receive<1>(at + (i + j) * TEAM * 32, 0, epoch, values + i + j);
-    }
+    if (i + together <= each) receive<together, true>(at + i * TEAM * 32, TEAM * 32, epoch, values + i, i + together < each || whole);
+    else receive<rest ? rest : 1, true>(at + i * TEAM * 32, TEAM * 32, epoch, values + i, whole);
 #pragma unroll
     for (u32 j = 0; j < together; j++) {
-      if (i + j >= each || k.warp + (i + j) * TEAM >= blocks) continue;
+      if (i + j >= each) continue;
       float value = values[i + j];
       square = fmaf(value, value, square);
       if (gamma) value = __fmul_rn(value, gammas[j]);
@@ -225,7 +239,7 @@ template <class F, u32 K> DEV float take_input(Token& k, int from, u32 epoch, co
   u16* halves = (u16*)(k.scratch + k.warp * EACH_WARP * 128);
 #pragma unroll
   for (u32 i = 0; i < each; i++) {
-    if (k.warp + i * TEAM >= blocks) continue;
+    if (!whole && i + 1 == each) continue;
     u32 high, low;
     split_pair<Operand<F>::BF16>(values[i] * up, 0, high, low);
     halves[i * 64 + k.lane] = high, halves[i * 64 + 32 + k.lane] = low;
@@ -238,65 +252,100 @@ template <class F, u32 K> DEV float take_input(Token& k, int from, u32 epoch, co
   return back;
 }
 
-// Products of this block's units with the input that `take_input` left.
+// This lane's columns of one of its warp's blocks, as `take_input` left them; x is the operand's first row, the others are 0.
+template <class F> DEV Input own_input(const u8* halves, u32 g, u32 t) {
+  Input x = {{0, 0, 0, 0}};
+  if (g > 1) return x;
+  if constexpr (F::RUN == 16) {
+    uint2 a = load<uint2>(halves + 64 * g + 8 * t), b = load<uint2>(halves + 64 * g + 32 + 8 * t);
+    x = {{a.x, a.y, b.x, b.y}};
+  } else {
+    uint4 a = load<uint4>(halves + 64 * g + 16 * t);
+    x = {{a.x, a.y, a.z, a.w}};
+  }
+  return x;
+}
+
+// Where this lane's rows of a stage's two tiles begin.
+template <class F> DEV Tile<F> staged_tile(const u8* stage, u32 g) {
+  Tile<F> rows;
+#pragma unroll
+  for (int p = 0; p < F::PLANES; p++) {
+    rows.own.at[p] = stage + stage_offset<F>(p) + g * stage_stride<F>(p);
+    rows.other.at[p] = rows.own.at[p] + 8 * stage_stride<F>(p);
+  }
+  return rows;
+}
+
+// One of this warp's blocks times all units of a step. No branch lies between the products, so that their loads and their
+// sums go side by side; units that are not there are multiplied too, and not looked at.
+template <class F, u32 UNITS> DEV void multiply_block(float (*acc)[2][1][4], const Tile<F>* units, const u8* halves, u32 turn, u32 kb, u32 g, u32 t) {
+  Input x = own_input<F>(halves, g, t);
+  float sums[1][2];
+  input_sums<F>(x, sums[0]);
+#pragma unroll
+  for (u32 r = 0; r < UNITS; r++) multiply<F, 1>(acc[r][turn], &x, sums, units[r], kb, t);
+}
+
+// Products of this block's units with the input that `take_input` left. A step has two stages: of two units where a stage has
+// whole rows, or else two pieces of one unit.
 template <class F, u32 K> DEV void multiply_units(Token& k, u32 tiles, float back) {
+  constexpr u32 cols = stage_cols<F>(), whole = K / cols, chunks = (K + cols - 1) / cols, per_stage = cols / (32 * TEAM);
+  constexpr u32 units = chunks == 1 ? 2 : 1, parts = chunks == 1 ? 1 : 2;
   u32 g = k.lane / 4, t = k.lane % 4;
   const u8* halves = k.scratch + k.warp * EACH_WARP * 128;
-  constexpr u32 per_stage = stage_cols<F>() / (32 * TEAM);
-  for (u32 i = 0; i < tiles; i += 2) {
-    bool two = i + 1 < tiles;
-    float acc[2][4] = {{0, 0, 0, 0}, {0, 0, 0, 0}};
+  for (u32 i = 0; i < tiles; i += 2 * units) {
+    float acc[units][2][1][4] = {};
 #pragma unroll 1
-    for (u32 at = 0; at < K; at += stage_cols<F>()) {
-      u32 slot = k.stage % STAGES;
-      counter_wait(&k.s.full[slot], k.stage / STAGES & 1);
-      const u8* stage = k.ring + slot * STAGE;
-      Tile<F> rows[2];
+    for (u32 chunk = 0; chunk < chunks; chunk += parts) {
+      const u8* stages[2];
+      bool second = units == 2 ? i + 2 < tiles : chunk + 1 < chunks;
 #pragma unroll
-      for (int p = 0; p < F::PLANES; p++)
+      for (u32 n = 0; n < 2; n++) {
+        u32 stage = k.stage + n;
+        stages[n] = k.ring + stage % STAGES * STAGE;
+        if (n == 0 || second) counter_wait(&k.s.full[stage % STAGES], stage / STAGES & 1);
+      }
 #pragma unroll
-        for (int r = 0; r < 2; r++) {
-          const u8* plane = stage + stage_offset<F>(p) + r * 8 * stage_stride<F>(p);
-          rows[r].own.at[p] = plane + g * stage_stride<F>(p);
-          rows[r].first.at[p] = plane + 2 * t * stage_stride<F>(p), rows[r].second.at[p] = plane + (2 * t + 1) * stage_stride<F>(p);
+      for (u32 part = 0; part < parts; part++) {
+        if (part && !second) continue;
+        Tile<F> rows[units];
+#pragma unroll
+        for (u32 r = 0; r < units; r++) rows[r] = staged_tile<F>(stages[units == 2 ? r : part], g);
+        const u8* input = halves + (chunk + part) * per_stage * 128;
+        if (whole == chunks || chunk + part < whole) {
+#pragma unroll
+          for (u32 j = 0; j < per_stage; j++) multiply_block<F, units>(acc, rows, input + j * 128, (part * per_stage + j) % 2, k.warp + j * TEAM, g, t);
+        } else {
+#pragma unroll
+          for (u32 j = 0; j < per_stage; j++)
+            if (whole * cols + (k.warp + j * TEAM) * 32 < K)
+              multiply_block<F, units>(acc, rows, input + j * 128, (part * per_stage + j) % 2, k.warp + j * TEAM, g, t);
         }
-#pragma unroll
-      for (u32 j = 0; j < per_stage; j++) {
-        u32 kb = k.warp + j * TEAM;
-        if (at / 32 + kb >= K / 32) continue;
-        Input x = {{0, 0, 0, 0}, {0, 0, 0, 0}};
-        const u8* own = halves + (at / (32 * TEAM) + j) * 128;
-        if (g == 0) {
-          if constexpr (F::RUN == 16) {
-            uint2 a = load<uint2>(own + 8 * t), b = load<uint2>(own + 32 + 8 * t), c = load<uint2>(own + 64 + 8 * t), d = load<uint2>(own + 96 + 8 * t);
-            x = {{a.x, a.y, b.x, b.y}, {c.x, c.y, d.x, d.y}};
-          } else {
-            uint4 a = load<uint4>(own + 16 * t), b = load<uint4>(own + 64 + 16 * t);
-            x = {{a.x, a.y, a.z, a.w}, {b.x, b.y, b.z, b.w}};
-          }
-        }
-        float sums[2];
-        input_sums<F>(x, sums);
-        multiply<F>(acc[0], x, sums, rows[0], kb, t);
-        if (two) multiply<F>(acc[1], x, sums, rows[1], kb, t);
       }
       __syncwarp();
-      if (k.lane == 0) counter_arrive(&k.s.empty[slot]);
-      k.stage++;
-    }
-    u32 which = k.handover % HANDOVERS, turn = k.handover / HANDOVERS;
-    if (turn) counter_wait(&k.s.taken[which], (turn - 1) & 1);
-    if (g == 0) {
-#pragma unroll
-      for (int r = 0; r < 2; r++) {
-        k.s.sums[which][8 * r + 2 * t][k.warp] = __fadd_rn(acc[r][0], acc[r][2]) * back;
-        k.s.sums[which][8 * r + 2 * t + 1][k.warp] = __fadd_rn(acc[r][1], acc[r][3]) * back;
+      if (k.lane == 0) {
+        counter_arrive(&k.s.empty[k.stage % STAGES]);
+        if (second) counter_arrive(&k.s.empty[(k.stage + 1) % STAGES]);
       }
+      k.stage += second ? 2 : 1;
     }
-    __syncwarp();
-    if (k.lane == 0) counter_arrive(&k.s.handed[which]);
-    k.handover++;
+#pragma unroll
+    for (u32 unit = 0; unit < units; unit++) {
+      if (i + 2 * unit >= tiles) continue;
+      u32 place = k.next_place(units == 2 ? unit : i / 2 % FINISHERS, true);
+      float2 sum = sums_of<F>(acc[unit][0][0], acc[unit][1][0]);
+      if (t == 0) k.s.sums[place][g][k.warp] = sum.x * back, k.s.sums[place][8 + g][k.warp] = sum.y * back;
+      __syncwarp();
+      if (k.lane == 0) counter_arrive(&k.s.handed[place]);
+    }
   }
+}
+
+// Where the number `i` of a group's queries, key and value is sent to.
+DEV u32 place_of(u32 kv_head, u32 i) {
+  u32 v = i / HD, d = i % HD;
+  return v < GROUP ? (kv_head * GROUP + v) * HD + d : (H + (v - GROUP) * KV + kv_head) * HD + d;
 }
 
 // Attention of one key-value head over one split of the positions, by the warps that multiply.
@@ -310,17 +359,27 @@ DEV void attend(Token& k, u32 l, const Row& row, u32 epoch) {
   HeadArguments a;
   a.query_norm.weight = layer.query_norm, a.key_norm.weight = layer.key_norm, a.query_norm.eps = k.a.eps, a.key_norm.eps = k.a.eps;
   a.table = layer.table, a.long_table = layer.long_table, a.rotary = k.a.rotary, a.scale = k.a.attention_scale, a.cap = k.a.attention_cap;
-  for (u32 i = thread; i < (GROUP + 2) * HD; i += TEAM * 32) {
-    u32 v = i / HD, d = i % HD;
-    u32 at = v < GROUP ? (kv_head * GROUP + v) * HD + d : (H + (v - GROUP) * KV + kv_head) * HD + d;
-    receive<1>(k.packets(TO_HEADS) + at, 0, epoch, &s.vectors[v][d]);
-  }
   clear_missing(s, thread, TEAM * 32);
+  load_angles(s, row, a, thread, TEAM * 32);
+  FirstKeys first;
+  first_keys(first, row, l, kv_head, reach, split);
+  touch_first(row, l, kv_head, reach, split);
+  // Queries lie one behind the other; the key and the value are further on. A thread has one or two of all numbers.
+  constexpr u32 numbers = (GROUP + 2) * HD, threads = TEAM * 32;
+  for (u32 i = 0; i < numbers; i += 2 * threads) {
+    float pair[2];
+    u32 one = i + thread, other = one + threads;
+    if (one >= numbers) continue;
+    const u64 *from = k.packets(TO_HEADS) + place_of(kv_head, one), *second = k.packets(TO_HEADS) + place_of(kv_head, min(other, numbers - 1));
+    receive<2>(from, second - from, epoch, pair, other < numbers);
+    (&s.vectors[0][0])[one] = pair[0];
+    if (other < numbers) (&s.vectors[0][0])[other] = pair[1];
+  }
   barrier(1, TEAM * 32);
   if (k.warp < GROUP + 2) ready_vector(s, k.warp, row, l, kv_head, a, split == 0);
   barrier(1, TEAM * 32);
-  if (k.warp < GROUP) score_current(s, k.warp, a.cap);
-  attend_groups(s, sums, row, l, kv_head, reach, split, a.cap);
+  score_current(s, a.cap);
+  attend_groups(s, sums, first, row, l, kv_head, reach, split, a.cap);
   barrier(1, TEAM * 32);
   u32 active = active_warps(reach, split);
   constexpr u32 partial = GROUP * (HD + 2);
@@ -335,9 +394,9 @@ DEV void attend(Token& k, u32 l, const Row& row, u32 epoch) {
     }
     for (u32 other = 1; other < reach.splits; other++) {
       const u64* from = k.packets(OF_SPLITS) + ((u64)kv_head * SPLITS + other) * partial + h * (HD + 2);
-      Merged more;
-      receive<1>(from + HD, 0, epoch, &more.most), receive<1>(from + HD + 1, 0, epoch, &more.sum), receive<1>(from + d, 0, epoch, &more.out);
-      merge_split(m, more);
+      float most_sum[2], out[1];
+      receive<2>(from + HD, 1, epoch, most_sum, true), receive<1>(from + d, 0, epoch, out, true);
+      merge_split(m, {most_sum[0], most_sum[1], out[0]});
     }
     packet_store(k.packets(TO_OUTPUT) + (kv_head * GROUP + h) * HD + d, packet_of(m.out / m.sum, epoch));
   }
@@ -381,20 +440,19 @@ DEV void multiply_all(Token& k) {
   multiply_units<HEAD_FORMAT, D>(k, share_of(VOCAB / 8).tiles, back);
 }
 
-// ---- the warp that finishes sums
+// ---- the warps that finish sums: every other unit of a phase each
 
-// The sum of row lane / 2 of the next unit, in both lanes.
+// The sum of row lane / 2 of this warp's next unit, in both lanes.
 DEV float take_sum(Token& k) {
-  u32 which = k.handover % HANDOVERS;
-  counter_wait(&k.s.handed[which], k.handover / HANDOVERS & 1);
-  const float* parts = k.s.sums[which][k.lane / 2] + k.lane % 2 * (TEAM / 2);
+  u32 turn = (k.finisher ? k.handed[1] : k.handed[0]) / HANDOVERS, place = k.next_place(k.finisher, false);
+  counter_wait(&k.s.handed[place], turn & 1);
+  const float* parts = k.s.sums[place][k.lane / 2] + k.lane % 2 * (TEAM / 2);
   float sum = parts[0];
 #pragma unroll
   for (int w = 1; w < TEAM / 2; w++) sum = __fadd_rn(sum, parts[w]);
   sum = __fadd_rn(sum, __shfl_xor_sync(~0u, sum, 1));
   __syncwarp();
-  if (k.lane == 0) counter_arrive(&k.s.taken[which]);
-  k.handover++;
+  if (k.lane == 0) counter_arrive(&k.s.taken[place]);
   return sum;
 }
 DEV float take_norm(const Token& k, int which) { return norm_of(sum_of_warps(k.s.squares[which], 1), D, k.a.eps); }
@@ -430,6 +488,7 @@ DEV float embedded(const Decode& a, u32 token, u32 at) {
 DEV void finish_residual(Token& k, const DecodeLayer& layer, int matrix, int to, u32 epoch) {
   Share share = share_of(D / 8);
   for (u32 i = 0; i < share.tiles; i += 2) {
+    if (i / 2 % FINISHERS != k.finisher) continue;
     u32 row = (share.first + i) * 8 + k.lane / 2, own = i * 8 + k.lane / 2;
     bool there = i * 8 + k.lane / 2 < share.tiles * 8;
     RowEnd end = row_end(layer.scales[matrix], layer.bias[matrix], there ? row : 0);
@@ -447,6 +506,7 @@ DEV void finish_all(Token& k) {
   u32 epoch = *a.epoch + 1, token = a.row->token;
   Share share = share_of(D / 8);
   for (u32 i = k.lane; i < share.tiles * 8; i += 32) {
+    if (i / 16 % FINISHERS != k.finisher) continue;
     float value = embedded(a, token, share.first * 8 + i);
     k.s.residual[i] = value;
     packet_store(k.packets(TO_LAYER) + share.first * 8 + i, packet_of(value, epoch));
@@ -458,19 +518,22 @@ DEV void finish_all(Token& k) {
     share = share_of(QKV / 8);
     float norm = 0;
     for (u32 i = 0; i < share.tiles; i += 2) {
+      if (i / 2 % FINISHERS != k.finisher) continue;
       u32 tile = share.first + i + (k.lane / 16 && i + 1 < share.tiles), at, part = part_of(tile, at);
       RowEnd end = row_end(layer.scales[part], layer.bias[part], at * 8 + k.lane / 2 % 8);
       float sum = take_sum(k);
-      if (i == 0) norm = take_norm(k, 0);
+      if (norm == 0) norm = take_norm(k, 0);
       if (k.lane % 2 == 0 && i * 8 + k.lane / 2 < share.tiles * 8) packet_store(k.packets(TO_HEADS) + (share.first + i) * 8 + k.lane / 2, packet_of(end_sum(sum, true, norm, end), epoch));
     }
     finish_residual(k, layer, OUTPUT, TO_FFN, epoch);
     share = share_of(FFN / 8);
+    norm = 0;
     for (u32 i = 0; i < share.tiles; i++) {
+      if (i % FINISHERS != k.finisher) continue;
       u32 row = (share.first + i) * 8 + k.lane / 2 % 8, part = k.lane < 16 ? GATE : UP;
       RowEnd end = row_end(layer.scales[part], layer.bias[part], row);
       float sum = take_sum(k);
-      if (i == 0) norm = take_norm(k, 1);
+      if (norm == 0) norm = take_norm(k, 1);
       float value = end_sum(sum, true, norm, end), up = __shfl_down_sync(~0u, value, 16);
       if (k.lane < 16 && k.lane % 2 == 0) packet_store(k.packets(TO_DOWN) + row, packet_of(__fmul_rn(activate(ACTIVATION, value), up), epoch));
     }
@@ -480,11 +543,12 @@ DEV void finish_all(Token& k) {
   u64 best = 0;
   float norm = 0;
   for (u32 i = 0; i < share.tiles; i += 2) {
+    if (i / 2 % FINISHERS != k.finisher) continue;
     u32 row = (share.first + i) * 8 + k.lane / 2;
     bool there = i * 8 + k.lane / 2 < share.tiles * 8;
     RowEnd end = row_end(a.head.scales, a.head.bias, there ? row : 0);
     float sum = take_sum(k);
-    if (i == 0) norm = take_norm(k, 0);
+    if (norm == 0) norm = take_norm(k, 0);
     float value = end_sum(sum, true, norm, end);
     if (a.logit_cap > 0) value = a.logit_cap * tanhf(value / a.logit_cap);
     if (!there || k.lane % 2) continue;
@@ -494,17 +558,17 @@ DEV void finish_all(Token& k) {
   }
   __syncwarp();
   best = warp_best(best);
-  // The last block to come here ends the token.
+  // The last to come here ends the token.
   u32 last = 0;
   if (k.lane == 0) {
-    a.best[blockIdx.x] = best;
+    a.best[blockIdx.x * FINISHERS + k.finisher] = best;
     __threadfence();
-    last = atomicAdd(a.done, 1) == BLOCKS - 1;
+    last = atomicAdd(a.done, 1) == BLOCKS * FINISHERS - 1;
   }
   if (!__shfl_sync(~0u, last, 0)) return;
   __threadfence();
   best = 0;
-  for (u32 i = k.lane; i < BLOCKS; i += 32) {
+  for (u32 i = k.lane; i < BLOCKS * FINISHERS; i += 32) {
     u64 here = packet_load(a.best + i);
     best = here > best ? here : best;
   }
@@ -519,22 +583,22 @@ extern "C" __global__ void __launch_bounds__((TEAM + 4) * 32, 1) decode_token(De
   u8* memory = shared_memory();
   DecodeShared& s = *(DecodeShared*)memory;
   u8* scratch = memory + (sizeof(DecodeShared) + 127) / 128 * 128;
-  Token k = {a, s, scratch + SCRATCH_BYTES, scratch, 0, 0, threadIdx.x / 32, threadIdx.x % 32};
+  Token k = {a, s, scratch + SCRATCH_BYTES, scratch, 0, {0, 0}, threadIdx.x / 32, threadIdx.x % 32, threadIdx.x / 32 % FINISHERS};
   for (u32 i = threadIdx.x; i < sizeof(DecodeLayer) * LAYERS / 8; i += blockDim.x) ((u64*)s.layers)[i] = ((const u64*)a.layers)[i];
   if (threadIdx.x == 0) {
     for (int i = 0; i < STAGES; i++) counter_init(&s.full[i], 1), counter_init(&s.empty[i], TEAM);
-    for (int i = 0; i < HANDOVERS; i++) counter_init(&s.handed[i], TEAM), counter_init(&s.taken[i], 1);
+    for (int i = 0; i < FINISHERS * HANDOVERS; i++) counter_init(&s.handed[i], TEAM), counter_init(&s.taken[i], 1);
     counter_publish();
   }
   __syncthreads();
-  // Registers by warpgroup: 4 TEAM / 4 of them multiply, one has the other two warps and two that only fill it up.
+  // Registers by warpgroup: 4 TEAM / 4 of them multiply, one has the other warps, and one that only fills it up.
   if (k.warp < TEAM) {
     registers_more<104>();
     multiply_all(k);
   } else {
     registers_fewer<64>();
-    if (k.warp == TEAM) finish_all(k);
-    else if (k.warp == TEAM + 1) copy_all(k);
+    if (k.warp < TEAM + FINISHERS) finish_all(k);
+    else if (k.warp == TEAM + FINISHERS) copy_all(k);
   }
 }
 #endif

@@ -1,13 +1,14 @@
 // Dot products of weight rows with up to eight rows of activations, on tensor cores: y[m][n] = sum over k of x[m][k] W[n][k].
 //
-// A warp multiplies a tile of 8 weight rows by a block of 32 columns at a time: x is the A operand of m16n8k16, its row m in
-// two halves (high in row m, what is left in row m + 8), so that x keeps 22 bits (16 beside bf16 weights); the weights are the
-// B operand, exact. Grouped formats multiply their whole quants and scale each block's sum in f32.
-// Columns are dealt so that lane 4 g + t holds columns 8t .. 8t + 7 of row g: one load, whatever the order inside a block.
+// A warp multiplies 16 weight rows by a block of 32 columns at a time: the weights, exact, are the A operand of m16n8k16; four
+// rows of x are the B operand, each in two halves: row m's high one is column 2 m, what it leaves is column 2 m + 1, so that x
+// keeps 22 bits (16 beside bf16 weights). More rows than four are a second product. Grouped formats multiply their whole quants
+// and scale each group's sum in f32. Lane 4 g + t holds columns 8t .. 8t + 7 of rows g and g + 8: one load each, whatever the
+// order inside a block.
 //
 // The one order of every sum: a block of threads has TEAM warps, warp w takes the blocks w, w + TEAM, ... of 32 columns, in
-// order, and the TEAM results are added as `sum_of_warps` does. It is the same for one row and for eight, in gemv.cu and in
-// decode.cu: a row's numbers do not depend on its company.
+// order and by turns to two sums, and the TEAM results are added as `sum_of_warps` does. It is the same for one row and for
+// eight, in gemv.cu and in decode.cu: a row's numbers do not depend on its company.
 
 // Warps that share the columns of a row.
 #define TEAM 16
@@ -31,9 +32,9 @@ template <> struct Is<f8_e4m3> { enum { F8 = 1, F32 = 0, BLOCKED = 0 }; };
 template <> struct Is<f8_blocks> { enum { F8 = 1, F32 = 0, BLOCKED = 1 }; };
 template <> struct Is<f32> { enum { F8 = 0, F32 = 1, BLOCKED = 0 }; };
 
-// Eight columns of a row of x, as pairs.
+// Eight columns of a half of a row of x, as pairs: lane 4 g + t has half g % 2 of row g / 2.
 struct Input {
-  u32 high[4], low[4];
+  u32 pairs[4];
 };
 
 template <int BF16> DEV void split_pair(float a, float b, u32& high, u32& low) {
@@ -112,58 +113,78 @@ template <class F> DEV float2 group_scale(const Planes<F>& row, u32 kb, u32 grou
   }
 }
 
-template <class F> DEV void product(float* c, const Input& x, const u32* b, int j) {
-  if constexpr (Operand<F>::BF16) mma_bf16(c, x.high[2 * j], x.low[2 * j], x.high[2 * j + 1], x.low[2 * j + 1], b[2 * j], b[2 * j + 1]);
-  else mma_f16(c, x.high[2 * j], x.low[2 * j], x.high[2 * j + 1], x.low[2 * j + 1], b[2 * j], b[2 * j + 1]);
+// c += A B; of the j-th 16 columns.
+template <class F> DEV void product(float* c, const u32* own, const u32* other, const Input& x, int j) {
+  if constexpr (Operand<F>::BF16) mma_bf16(c, own[2 * j], other[2 * j], own[2 * j + 1], other[2 * j + 1], x.pairs[2 * j], x.pairs[2 * j + 1]);
+  else mma_f16(c, own[2 * j], other[2 * j], own[2 * j + 1], other[2 * j + 1], x.pairs[2 * j], x.pairs[2 * j + 1]);
 }
 
-// Sums of x over a block's groups, for formats with a minimum: the same in all columns.
+// Sums of row t of x over a block's groups, for formats with a minimum.
 template <class F> DEV void input_sums(const Input& x, float* sums) {
   if constexpr (F::MINIMUM) {
     const u32 ones[4] = {0x3c003c00, 0x3c003c00, 0x3c003c00, 0x3c003c00};
     float c[4] = {0, 0, 0, 0};
-    product<F>(c, x, ones, 0);
+    product<F>(c, ones, ones, x, 0);
     if constexpr (F::RUN == 16) {
       float d[4] = {0, 0, 0, 0};
-      product<F>(d, x, ones, 1);
-      sums[1] = __fadd_rn(d[0], d[2]);
+      product<F>(d, ones, ones, x, 1);
+      sums[1] = __fadd_rn(d[0], d[1]);
     } else {
-      product<F>(c, x, ones, 1);
+      product<F>(c, ones, ones, x, 1);
     }
-    sums[0] = __fadd_rn(c[0], c[2]);
+    sums[0] = __fadd_rn(c[0], c[1]);
   }
 }
 
-// A tile of eight rows: where lane (g, t)'s row g begins, and for grouped formats rows 2t and 2t + 1, whose sums it has.
+// Sixteen rows: where lane (g, t)'s rows g and g + 8 begin.
 template <class F> struct Tile {
-  Planes<F> own, first, second;
-  u32 scale_cols;
+  Planes<F> own, other;
+  u32 own_scale_cols, other_scale_cols;
 };
-// acc[0] + acc[2] is row 2t's sum, acc[1] + acc[3] row 2t + 1's, both for row g of x.
-template <class F> DEV void multiply(float* acc, const Input& x, const float* sums, const Tile<F>& tile, u32 kb, u32 t) {
-  u32 b[Operand<F>::TERMS][4];
-  fragment<F>(tile.own, kb, t, b);
+
+// Products of SETS times four rows of x with a tile's block of 32 columns; `sums_of` says what is where in `acc`.
+template <class F, int SETS> DEV void multiply(float (*acc)[4], const Input* x, const float (*sums)[2], const Tile<F>& tile, u32 kb, u32 t) {
+  u32 own[Operand<F>::TERMS][4], other[Operand<F>::TERMS][4];
+  fragment<F>(tile.own, kb, t, own);
+  fragment<F>(tile.other, kb, t, other);
   if constexpr (F::RUN == 0) {
 #pragma unroll
-    for (int term = 0; term < Operand<F>::TERMS; term++) product<F>(acc, x, b[term], 0), product<F>(acc, x, b[term], 1);
+    for (int set = 0; set < SETS; set++)
+#pragma unroll
+      for (int term = 0; term < Operand<F>::TERMS; term++)
+        product<F>(acc[set], own[term], other[term], x[set], 0), product<F>(acc[set], own[term], other[term], x[set], 1);
   } else {
     constexpr int groups = 32 / F::RUN;
 #pragma unroll
     for (int j = 0; j < groups; j++) {
-      float c[4] = {0, 0, 0, 0};
-      product<F>(c, x, b[0], j);
-      if (groups == 1) product<F>(c, x, b[0], 1);
-      float2 a = group_scale<F>(tile.first, kb, j, tile.scale_cols), d = group_scale<F>(tile.second, kb, j, tile.scale_cols);
-      acc[0] = fmaf(a.x, __fadd_rn(c[0], c[2]), acc[0]), acc[1] = fmaf(d.x, __fadd_rn(c[1], c[3]), acc[1]);
-      if (F::MINIMUM) acc[0] = fmaf(a.y, sums[j], acc[0]), acc[1] = fmaf(d.y, sums[j], acc[1]);
+      float2 a = group_scale<F>(tile.own, kb, j, tile.own_scale_cols), b = group_scale<F>(tile.other, kb, j, tile.other_scale_cols);
+#pragma unroll
+      for (int set = 0; set < SETS; set++) {
+        float c[4] = {0, 0, 0, 0};
+        product<F>(c, own[0], other[0], x[set], j);
+        if (groups == 1) product<F>(c, own[0], other[0], x[set], 1);
+        acc[set][0] = fmaf(a.x, __fadd_rn(c[0], c[1]), acc[set][0]), acc[set][1] = fmaf(b.x, __fadd_rn(c[2], c[3]), acc[set][1]);
+        if (F::MINIMUM) acc[set][0] = fmaf(a.y, sums[set][j], acc[set][0]), acc[set][1] = fmaf(b.y, sums[set][j], acc[set][1]);
+      }
     }
   }
 }
 
-// Lane (g, t)'s columns of a block of 32 floats, 0 .. 31 of `x`, as halves: those that `fragment` holds of the weights.
-template <class F> DEV void input_of(const float* x, Input& out) {
+// A warp's sums of weight rows g and g + 8 with row t of x, from the two that its blocks were added to by turns, so that one
+// product need not wait for the other.
+template <class F> DEV float2 sums_of(const float* even, const float* odd) {
+  if constexpr (F::RUN != 0) return make_float2(__fadd_rn(even[0], odd[0]), __fadd_rn(even[1], odd[1]));
+  return make_float2(__fadd_rn(__fadd_rn(even[0], even[1]), __fadd_rn(odd[0], odd[1])), __fadd_rn(__fadd_rn(even[2], even[3]), __fadd_rn(odd[2], odd[3])));
+}
+
+// Lane (g, t)'s eight columns of its row of x, as the half that it holds.
+template <class F> DEV void input_of(const float* x, u32 g, Input& out) {
 #pragma unroll
-  for (int i = 0; i < 4; i++) split_pair<Operand<F>::BF16>(x[2 * i], x[2 * i + 1], out.high[i], out.low[i]);
+  for (int i = 0; i < 4; i++) {
+    u32 high, low;
+    split_pair<Operand<F>::BF16>(x[2 * i], x[2 * i + 1], high, low);
+    out.pairs[i] = g % 2 ? low : high;
+  }
 }
 // The first of the four columns of pairs 2 j, 2 j + 1 that lane t holds.
 template <class F> DEV u32 column_of(u32 t, int j) { return F::RUN == 16 ? 16 * j + 4 * t : 8 * t + 4 * j; }

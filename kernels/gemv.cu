@@ -1,9 +1,10 @@
-// gemv_<format>: y[m] = end(W x[m]) for M = 1 ... 8 rows of activations, norm and end included; see dot.cuh for the sums.
+// gemv4_<format>, gemv8_<format>: y[m] = end(W x[m]) for up to 4 or 8 rows of activations, norm and end included; the sums are
+// those of dot.cuh.
 //
-//   W      up to three matrices [rows, cols] of one format (q, k and v; or gate and up, `gemv_gated_<format>`)
+//   W      up to three matrices [rows, cols] of one format (q, k and v; or gate and up, `gemv4_gated_<format>`)
 //   x      f32 [M][x_stride], zeros behind `cols`; y f32 [M][stride]
 //   norm   gamma f32 [cols] or null: x is multiplied by gamma, and sums by 1 / sqrt(mean of x^2 + eps)
-//   grid   (units, M / 8), 16 warps; a unit is two tiles of eight rows, each warp has a sixteenth of the columns
+//   grid   (units, M / 4 or 8), 16 warps; a unit is two tiles of eight rows, each warp has a sixteenth of the columns
 //   bytes  the matrices once for each 8 rows; x from the caches
 //
 // End of a sum (mode): 0 y = p, 1 y += p, 3 y = act(p), 4 y = cap tanh(p / cap), 5 y *= p; gated: y = act(p of gate) * (p of up).
@@ -30,27 +31,19 @@ DEV Part choose(u32 which, const Part& a, const Part& b, const Part& c) {
   return part;
 }
 
-template <class F> DEV Tile<F> tile_of(const Matrix& w, u32 tile, u32 g, u32 t) {
-  Tile<F> rows;
-  u32 first = tile * 8, last = w.rows - 1;
-  rows.own = row_planes<F>(w, min(first + g, last));
-  if constexpr (F::RUN != 0) {
-    rows.first = row_planes<F>(w, min(first + 2 * t, last)), rows.second = row_planes<F>(w, min(first + 2 * t + 1, last));
-    rows.scale_cols = w.scale_cols;
-  }
-  return rows;
-}
-
-template <class F, bool GATED> DEV void gemv(const Part& a, const Part& b, const Part& c, const float* x, u32 x_stride, u32 count, const Ending& end) {
-  __shared__ float sums[16][8][TEAM + 1], squares[8][TEAM + 1];
+template <class F, int SETS, bool GATED> DEV void gemv(const Part& a, const Part& b, const Part& c, const float* x, u32 x_stride, u32 count, const Ending& end) {
+  __shared__ float sums[16][4 * SETS][TEAM + 1], squares[4 * SETS][TEAM + 1];
   u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
-  u32 base = blockIdx.y * 8, rows = min(count - base, 8u), cols = a.w.cols, blocks = (cols + 31) / 32;
+  u32 base = blockIdx.y * 4 * SETS, rows = min(count - base, 4u * SETS), cols = a.w.cols, blocks = (cols + 31) / 32;
   x += (u64)base * x_stride;
-  bool bf16_input = Operand<F>::BF16;
 
   // What this warp's columns of each row come to: the largest, and the sum of squares.
-  u32 exponent = 14;
-  for (u32 m = 0; m < rows; m++) {
+  float up[SETS], back[SETS];
+#pragma unroll
+  for (int set = 0; set < SETS; set++) up[set] = 1, back[set] = 1;
+#pragma unroll
+  for (u32 m = 0; m < 4 * SETS; m++) {
+    if (m >= rows) continue;
     u32 most = 0;
     float square = 0;
 #pragma unroll 4
@@ -61,14 +54,16 @@ template <class F, bool GATED> DEV void gemv(const Part& a, const Part& b, const
       if (end.gamma) value = __fmul_rn(value, k < cols ? end.gamma[k] : 0);
       most = max(most, __float_as_uint(value) & 0x7fffffff);
     }
-    if (!bf16_input) most = __reduce_max_sync(~0u, most);
-    if (m == g) exponent = exponent_of(most);
+    if (!Operand<F>::BF16) {
+      u32 exponent = exponent_of(__reduce_max_sync(~0u, most));
+      if (m % 4 == g / 2) up[m / 4] = scale_up(exponent);
+      if (m % 4 == t) back[m / 4] = scale_back(exponent);
+    }
     if (end.gamma) {
       square = warp_sum(square);
       if (lane == 0) squares[m][warp] = square;
     }
   }
-  float up = bf16_input ? 1 : scale_up(exponent), back = bf16_input ? 1 : scale_back(exponent);
 
   // The two tiles of this unit: of which part, and where in it.
   u32 which[2], at[2];
@@ -80,38 +75,49 @@ template <class F, bool GATED> DEV void gemv(const Part& a, const Part& b, const
   }
   bool two = GATED || which[1] < 2 || at[1] < c.tiles;
   if (!two) which[1] = which[0], at[1] = at[0];
-  Tile<F> first = tile_of<F>(choose(which[0], a, b, c).w, at[0], g, t), second = tile_of<F>(choose(which[1], a, b, c).w, at[1], g, t);
-  float acc[2][4] = {{0, 0, 0, 0}, {0, 0, 0, 0}};
-#pragma unroll 4
-  for (u32 kb = warp; kb < blocks; kb += TEAM) {
-    Input input;
-    float values[8];
+  Matrix own = choose(which[0], a, b, c).w, other = choose(which[1], a, b, c).w;
+  Tile<F> tile;
+  tile.own = row_planes<F>(own, min(at[0] * 8 + g, own.rows - 1)), tile.own_scale_cols = own.scale_cols;
+  tile.other = row_planes<F>(other, min(at[1] * 8 + g, other.rows - 1)), tile.other_scale_cols = other.scale_cols;
+  float acc[2][SETS][4] = {};
+  constexpr u32 TURNS = SETS == 1 ? 4 : 2;
+  for (u32 start = warp; start < blocks; start += TURNS * TEAM) {
 #pragma unroll
-    for (int j = 0; j < 2; j++) {
-      u32 k = kb * 32 + column_of<F>(t, j);
-      float4 v = g < rows ? *(const float4*)(x + (u64)g * x_stride + k) : make_float4(0, 0, 0, 0);
-      if (end.gamma) {
-        float4 gamma = k < cols ? *(const float4*)(end.gamma + k) : make_float4(0, 0, 0, 0);
-        v.x = __fmul_rn(v.x, gamma.x), v.y = __fmul_rn(v.y, gamma.y), v.z = __fmul_rn(v.z, gamma.z), v.w = __fmul_rn(v.w, gamma.w);
+    for (u32 turn = 0; turn < TURNS; turn++) {
+      u32 kb = start + turn * TEAM;
+      if (kb >= blocks) continue;
+      Input input[SETS];
+      float input_sum[SETS][2];
+#pragma unroll
+      for (int set = 0; set < SETS; set++) {
+        float values[8];
+        u32 m = g / 2 + 4 * set;
+#pragma unroll
+        for (int j = 0; j < 2; j++) {
+          u32 k = kb * 32 + column_of<F>(t, j);
+          float4 v = m < rows ? *(const float4*)(x + (u64)m * x_stride + k) : make_float4(0, 0, 0, 0);
+          if (end.gamma) {
+            float4 gamma = k < cols ? *(const float4*)(end.gamma + k) : make_float4(0, 0, 0, 0);
+            v.x = __fmul_rn(v.x, gamma.x), v.y = __fmul_rn(v.y, gamma.y), v.z = __fmul_rn(v.z, gamma.z), v.w = __fmul_rn(v.w, gamma.w);
+          }
+          values[4 * j] = v.x * up[set], values[4 * j + 1] = v.y * up[set], values[4 * j + 2] = v.z * up[set], values[4 * j + 3] = v.w * up[set];
+        }
+        input_of<F>(values, g, input[set]);
+        input_sums<F>(input[set], input_sum[set]);
       }
-      values[4 * j] = v.x * up, values[4 * j + 1] = v.y * up, values[4 * j + 2] = v.z * up, values[4 * j + 3] = v.w * up;
+      // Behind the last column lies the next row: lanes there have zeros of x, and read what is there, but finite.
+      u32 inside = F::LEN == 8 && kb * 32 + 8 * t >= cols ? 0 : kb;
+      multiply<F, SETS>(acc[turn % 2], input, input_sum, tile, inside, t);
     }
-    input_of<F>(values, input);
-    float input_sum[2];
-    input_sums<F>(input, input_sum);
-    // Behind the last column lies the next row: lanes there have zeros of x, and read what is there, but finite.
-    u32 inside = F::LEN == 8 && kb * 32 + 8 * t >= cols ? 0 : kb;
-    multiply<F>(acc[0], input, input_sum, first, inside, t);
-    multiply<F>(acc[1], input, input_sum, second, inside, t);
   }
 #pragma unroll
-  for (int i = 0; i < 2; i++) {
-    sums[8 * i + 2 * t][g][warp] = __fadd_rn(acc[i][0], acc[i][2]) * back;
-    sums[8 * i + 2 * t + 1][g][warp] = __fadd_rn(acc[i][1], acc[i][3]) * back;
+  for (int set = 0; set < SETS; set++) {
+    float2 sum = sums_of<F>(acc[0][set], acc[1][set]);
+    sums[g][t + 4 * set][warp] = sum.x * back[set], sums[8 + g][t + 4 * set][warp] = sum.y * back[set];
   }
   __syncthreads();
 
-  u32 row = threadIdx.x / 8, m = threadIdx.x % 8;
+  u32 row = threadIdx.x / (4 * SETS), m = threadIdx.x % (4 * SETS);
   if (row >= (GATED ? 8 : 16) || m >= rows) return;
   bool normed = end.gamma != 0;
   float norm = normed ? norm_of(sum_of_warps(squares[m], 1), cols, end.eps) : 0;
@@ -137,15 +143,16 @@ template <class F, bool GATED> DEV void gemv(const Part& a, const Part& b, const
   }
 }
 
-#define GEMV(F)                                                                                                       \
+#define GEMV_OF(F, NAME, SETS)                                                                                        \
   extern "C" __global__ void __launch_bounds__(512, 2)                                                                \
-      gemv_##F(Part a, Part b, Part c, const float* x, u32 x_stride, u32 count, Ending end) {                         \
-    gemv<F, false>(a, b, c, x, x_stride, count, end);                                                                 \
+      NAME##_##F(Part a, Part b, Part c, const float* x, u32 x_stride, u32 count, Ending end) {                       \
+    gemv<F, SETS, false>(a, b, c, x, x_stride, count, end);                                                           \
   }                                                                                                                   \
   extern "C" __global__ void __launch_bounds__(512, 2)                                                                \
-      gemv_gated_##F(Part gate, Part up, Part none, const float* x, u32 x_stride, u32 count, Ending end) {            \
-    gemv<F, true>(gate, up, none, x, x_stride, count, end);                                                           \
+      NAME##_gated_##F(Part gate, Part up, Part none, const float* x, u32 x_stride, u32 count, Ending end) {          \
+    gemv<F, SETS, true>(gate, up, none, x, x_stride, count, end);                                                     \
   }
+#define GEMV(F) GEMV_OF(F, gemv4, 1) GEMV_OF(F, gemv8, 2)
 
 // embed_<format>: x[n] = scale * W[token of row n]; grid: rows of the batch.
 template <class F> DEV void embed(const Matrix& w, const Row* rows, float* x, u32 x_stride, float scale) {

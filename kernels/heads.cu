@@ -25,6 +25,7 @@ struct __align__(16) Heads {
   // The query heads, the key, the value: as they come; then ready, the query scaled, key and value as the cache has them.
   float vectors[GROUP + 2][HD];
   u16 high[8][HD + 8], low[8][HD + 8];  // the query's halves; zeros behind the last head
+  float2 angles[HD / 2];                // the new position's
   float current[8];                     // scores of the new position
   float most[TEAM][8], sum[TEAM][8];
 };
@@ -72,12 +73,11 @@ DEV void ready_vector(Heads& s, u32 v, const Row& row, u32 layer, u32 kv_head, c
   __syncwarp();
   if (!is_value) {
     u32 half = a.rotary / 2;
-    const float2* angles = (row.is_long && a.long_table ? a.long_table : a.table) + (u64)row.position * half;
 #pragma unroll
     for (int i = 0; i < PER_LANE; i++) {
       u32 at = i * 32 + lane;
       if (at >= a.rotary) continue;
-      float2 angle = angles[at < half ? at : at - half];
+      float2 angle = s.angles[at < half ? at : at - half];
       float other = at < half ? -x[at + half] : x[at - half];
       own[i] = fmaf(own[i], angle.x, __fmul_rn(other, angle.y));
     }
@@ -99,6 +99,12 @@ DEV void ready_vector(Heads& s, u32 v, const Row& row, u32 layer, u32 kv_head, c
   }
 }
 
+// The angles of the new position; by all threads, before vectors are made ready.
+DEV void load_angles(Heads& s, const Row& row, const HeadArguments& a, u32 thread, u32 threads) {
+  const float2* angles = (row.is_long && a.long_table ? a.long_table : a.table) + (u64)row.position * (a.rotary / 2);
+  for (u32 i = thread; i < a.rotary / 2; i += threads) s.angles[i] = angles[i];
+}
+
 // Zeros of the queries that are not there; by all threads, before the queries are read.
 DEV void clear_missing(Heads& s, u32 thread, u32 threads) {
   for (u32 i = GROUP * (HD + 8) + thread; i < 8 * (HD + 8); i += threads) (&s.high[0][0])[i] = 0, (&s.low[0][0])[i] = 0;
@@ -106,9 +112,10 @@ DEV void clear_missing(Heads& s, u32 thread, u32 threads) {
 
 DEV float capped(float score, float cap) { return cap > 0 ? cap * tanhf(score / cap) : score; }
 
-// Warp h's head against the new key.
-DEV void score_current(Heads& s, u32 h, float cap) {
-  u32 lane = threadIdx.x % 32;
+// A warp's head against the new key: of the last GROUP warps, which have the fewest positions.
+DEV void score_current(Heads& s, float cap) {
+  u32 lane = threadIdx.x % 32, h = threadIdx.x / 32 - (TEAM - GROUP);
+  if (h >= GROUP) return;
   float score = 0;
 #pragma unroll
   for (int i = 0; i < HD / 32; i++) score = fmaf(s.vectors[h][i * 32 + lane], s.vectors[GROUP][i * 32 + lane], score);
@@ -116,19 +123,58 @@ DEV void score_current(Heads& s, u32 h, float cap) {
   if (lane == 0) s.current[h] = capped(score, cap);
 }
 
-DEV uint4 load_keys(const KvT* at) { return *(const uint4*)at; }
+DEV uint4 load_eight(const KvT* at) { return *(const uint4*)at; }
+
+// A group of 32 cached positions: where it begins, and its last that is there (what lies behind was perhaps never written).
+struct Positions {
+  const KvT *keys, *values;
+  u32 base, last;
+};
+DEV Positions positions_of(const Row& row, u32 layer, u32 kv_head, const Reach& reach, u32 group) {
+  Positions p;
+  p.base = reach.start / 32 * 32 + group * 32;
+  p.keys = page_keys(row, layer, kv_head, p.base), p.values = p.keys + VALUES_OFFSET;
+  p.last = min(row.position - p.base, 32u) - 1;
+  return p;
+}
+
+// Brings a warp's first group near; a lane has a position.
+DEV void touch_first(const Row& row, u32 layer, u32 kv_head, const Reach& reach, u32 split) {
+  u32 lane = threadIdx.x % 32, group = split * TEAM + threadIdx.x / 32;
+  if (group >= reach.groups) return;
+  Positions p = positions_of(row, layer, kv_head, reach, group);
+#pragma unroll
+  for (int d = 0; d < HD; d += 64) touch(p.keys + min(lane, p.last) * HD + d), touch(p.values + min(lane, p.last) * HD + d);
+}
+
+// The keys of a warp's first group, on their way before the query is there; only of narrow heads, for want of registers.
+#define KEYS_AHEAD (HD == 64)
+struct FirstKeys {
+#if KEYS_AHEAD
+  uint4 keys[4][HD / 32];
+#endif
+};
+DEV void first_keys(FirstKeys& first, const Row& row, u32 layer, u32 kv_head, const Reach& reach, u32 split) {
+#if KEYS_AHEAD
+  u32 warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4, group = split * TEAM + warp;
+  if (group >= reach.groups) return;
+  Positions p = positions_of(row, layer, kv_head, reach, group);
+#pragma unroll
+  for (int u = 0; u < 4; u++)
+#pragma unroll
+    for (int b = 0; b < HD / 32; b++) first.keys[u][b] = load_eight(p.keys + min(8 * u + g, p.last) * HD + 32 * b + 8 * t);
+#endif
+}
 
 // This warp's groups of positions: most, sum and the weighted values of each head.
-DEV void attend_groups(Heads& s, HeadSums* sums, const Row& row, u32 layer, u32 kv_head, const Reach& reach, u32 split, float cap) {
+DEV void attend_groups(Heads& s, HeadSums* sums, FirstKeys& first, const Row& row, u32 layer, u32 kv_head, const Reach& reach, u32 split, float cap) {
   u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
   float most = NONE, sum = 0, out[HD / 8][4];
 #pragma unroll
   for (int i = 0; i < HD / 8; i++) out[i][0] = 0, out[i][1] = 0, out[i][2] = 0, out[i][3] = 0;
   u32 end = row.position;
   for (u32 group = split * TEAM + warp; group < reach.groups; group += reach.splits * TEAM) {
-    u32 base = reach.start / 32 * 32 + group * 32;
-    const KvT *keys = page_keys(row, layer, kv_head, base), *values = keys + VALUES_OFFSET;
-    u32 last = min(end - base, 32u) - 1;  // what lies behind the last position was perhaps never written
+    Positions p = positions_of(row, layer, kv_head, reach, group);
     float score[4][2];
     float top = NONE;
 #pragma unroll
@@ -136,18 +182,32 @@ DEV void attend_groups(Heads& s, HeadSums* sums, const Row& row, u32 layer, u32 
       float c[4] = {0, 0, 0, 0};
 #pragma unroll
       for (int b = 0; b < HD / 32; b++) {
-        uint4 k = load_keys(keys + min(8 * u + g, last) * HD + 32 * b + 8 * t);
+#if KEYS_AHEAD
+        uint4 k = first.keys[u][b];
+#else
+        uint4 k = load_eight(p.keys + min(8 * u + g, p.last) * HD + 32 * b + 8 * t);
+#endif
         uint4 high = *(const uint4*)&s.high[g][32 * b + 8 * t], low = *(const uint4*)&s.low[g][32 * b + 8 * t];
         mma_bf16(c, high.x, low.x, high.y, low.y, k.x, k.y);
         mma_bf16(c, high.z, low.z, high.w, low.w, k.z, k.w);
       }
 #pragma unroll
       for (int e = 0; e < 2; e++) {
-        u32 at = base + 8 * u + 2 * t + e;
+        u32 at = p.base + 8 * u + 2 * t + e;
         score[u][e] = at >= reach.start && at < end ? capped(c[e] + c[2 + e], cap) : NONE;
         top = fmaxf(top, score[u][e]);
       }
     }
+#if KEYS_AHEAD
+    u32 next = group + reach.splits * TEAM;
+    if (next < reach.groups) {
+      Positions ahead = positions_of(row, layer, kv_head, reach, next);
+#pragma unroll
+      for (int u = 0; u < 4; u++)
+#pragma unroll
+        for (int b = 0; b < HD / 32; b++) first.keys[u][b] = load_eight(ahead.keys + min(8 * u + g, ahead.last) * HD + 32 * b + 8 * t);
+    }
+#endif
     top = fmaxf(top, __shfl_xor_sync(~0u, top, 1));
     top = fmaxf(top, __shfl_xor_sync(~0u, top, 2));
     top = fmaxf(top, most);
@@ -159,8 +219,8 @@ DEV void attend_groups(Heads& s, HeadSums* sums, const Row& row, u32 layer, u32 
     for (int u = 0; u < 4; u++)
 #pragma unroll
       for (int e = 0; e < 2; e++) {
-        float p = score[u][e] > NONE ? __expf(score[u][e] - top) : 0;
-        score[u][e] = p, sum += p;
+        float weight = score[u][e] > NONE ? __expf(score[u][e] - top) : 0;
+        score[u][e] = weight, sum += weight;
       }
 #pragma unroll
     for (int step = 0; step < 2; step++) {
@@ -171,8 +231,8 @@ DEV void attend_groups(Heads& s, HeadSums* sums, const Row& row, u32 layer, u32 
 #pragma unroll
       for (int set = 0; set < HD / 64; set++) {
         // Lane g's columns of product u are dimension 8 g + u: a load brings all eight.
-        uint4 a = load_keys(values + min(at, last) * HD + 64 * set + 8 * g), b = load_keys(values + min(at + 1, last) * HD + 64 * set + 8 * g);
-        uint4 c = load_keys(values + min(at + 8, last) * HD + 64 * set + 8 * g), d = load_keys(values + min(at + 9, last) * HD + 64 * set + 8 * g);
+        uint4 a = load_eight(p.values + min(at, p.last) * HD + 64 * set + 8 * g), b = load_eight(p.values + min(at + 1, p.last) * HD + 64 * set + 8 * g);
+        uint4 c = load_eight(p.values + min(at + 8, p.last) * HD + 64 * set + 8 * g), d = load_eight(p.values + min(at + 9, p.last) * HD + 64 * set + 8 * g);
         u32 va[4] = {a.x, a.y, a.z, a.w}, vb[4] = {b.x, b.y, b.z, b.w}, vc[4] = {c.x, c.y, c.z, c.w}, vd[4] = {d.x, d.y, d.z, d.w};
 #pragma unroll
         for (int u = 0; u < 8; u++) {
@@ -199,13 +259,18 @@ struct Merged {
   float most, sum, out;
 };
 DEV Merged merge_warps(const Heads& s, const HeadSums* sums, u32 h, u32 d, u32 split, u32 active) {
-  Merged m = {NONE, 0, 0};
-  if (split == 0) m.most = s.current[h];
-  for (u32 w = 0; w < active; w++) m.most = fmaxf(m.most, s.most[w][h]);
-  if (split == 0) m.sum = __expf(s.current[h] - m.most), m.out = m.sum * s.vectors[GROUP + 1][d];
+  // A warp's lanes have the same head, so each lane works out the weight of one of the warps.
+  u32 lane = threadIdx.x % 32;
+  float own = lane < active ? s.most[lane][h] : NONE;
+  Merged m;
+  m.most = warp_max(own);
+  if (split == 0) m.most = fmaxf(m.most, s.current[h]);
+  float weight = lane < active ? __expf(own - m.most) : 0;
+  m.sum = split == 0 ? __expf(s.current[h] - m.most) : 0;
+  m.out = split == 0 ? m.sum * s.vectors[GROUP + 1][d] : 0;
   for (u32 w = 0; w < active; w++) {
-    float weight = __expf(s.most[w][h] - m.most);
-    m.sum = fmaf(weight, s.sum[w][h], m.sum), m.out = fmaf(weight, sums[w][h][d], m.out);
+    float share = __shfl_sync(~0u, weight, w);
+    m.sum = fmaf(share, s.sum[w][h], m.sum), m.out = fmaf(share, sums[w][h][d], m.out);
   }
   return m;
 }
@@ -231,11 +296,14 @@ extern "C" __global__ void __launch_bounds__(512, 1) attend_heads(const Row* row
     s.vectors[v][d] = from[d];
   }
   clear_missing(s, threadIdx.x, blockDim.x);
+  load_angles(s, row, a, threadIdx.x, blockDim.x);
+  FirstKeys first;
+  first_keys(first, row, layer, kv_head, reach, split);
   __syncthreads();
   if (warp < GROUP + 2) ready_vector(s, warp, row, layer, kv_head, a, split == 0);
   __syncthreads();
-  if (warp < GROUP) score_current(s, warp, a.cap);
-  attend_groups(s, sums, row, layer, kv_head, reach, split, a.cap);
+  score_current(s, a.cap);
+  attend_groups(s, sums, first, row, layer, kv_head, reach, split, a.cap);
   __syncthreads();
   for (u32 i = threadIdx.x; i < GROUP * HD; i += blockDim.x) {
     u32 h = i / HD, d = i % HD, head = kv_head * GROUP + h;

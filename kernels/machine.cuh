@@ -77,6 +77,11 @@ DEV u32 shared_address(const void* at) { return (u32)__cvta_generic_to_shared(at
 // A barrier of `threads` threads of the block, by number (0 is __syncthreads).
 DEV void barrier(u32 number, u32 threads) { asm volatile("bar.sync %0, %1;" ::"r"(number), "r"(threads) : "memory"); }
 
+// Into the cache of the multiprocessor; the value is not looked at.
+DEV void touch(const void* at) {
+  u32 value;
+  asm volatile("ld.global.ca.u32 %0, [%1];" : "=r"(value) : "l"(at));
+}
 DEV void prefetch(const void* at) { asm volatile("prefetch.global.L2 [%0];" ::"l"(at)); }
 
 // A packet: a number in the lower half, its epoch in the upper; one store, so who sees the epoch sees the number.
@@ -131,6 +136,11 @@ DEV void copy_bulk(void* to, const void* from, u32 bytes, u64* counter, u64 poli
       "l"(from), "r"(bytes), "r"(shared_address(counter)), "l"(policy)
       : "memory");
 }
+// Brings bytes (a multiple of 16) into the L2 cache.
+DEV void prefetch_bulk(const void* from, u32 bytes) {
+  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes) : "memory");
+}
+DEV void pause_fetching() { __nanosleep(200); }
 DEV u64 read_once() {
   u64 policy;
   asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));

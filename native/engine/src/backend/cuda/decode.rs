@@ -23,6 +23,8 @@ use crate::{
 /// Warps that multiply, and those of the block.
 const TEAM: usize = 16;
 const WARPS: u32 = 20;
+/// Warps that finish sums.
+const FINISHERS: usize = 2;
 /// Columns that the warps of a block take in turn, a block of 32 each.
 const TURN: usize = 32 * TEAM;
 /// Stages of the ring below which it would drain at every phase.
@@ -199,7 +201,7 @@ pub(super) struct Decoder {
     layers: Memory,
     packets: Memory,
     best: Memory,
-    /// Blocks that are through, then the epoch of the last vector.
+    /// Finishing warps that are through, then the epoch of the last vector.
     counters: Memory,
 }
 
@@ -243,7 +245,7 @@ impl Decoder {
             plan: plan.clone(),
             layers: device.upload(&table.collect::<Vec<_>>())?,
             packets: device.zeros((qkv + heads + 2 * spec.width + plan.ffn + partial) * 8)?,
-            best: device.zeros(plan.blocks * 8)?,
+            best: device.zeros(plan.blocks * FINISHERS * 8)?,
             counters: device.zeros(8)?,
         })
     }

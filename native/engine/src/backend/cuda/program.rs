@@ -99,7 +99,7 @@ impl Dimensions {
     /// sizeof(Heads) of kernels/heads.cu.
     pub fn heads_bytes(&self) -> usize {
         let vectors = (self.group() + 2) * self.head_dim * 4 + 2 * 8 * (self.head_dim + 8) * 2;
-        (vectors + 8 * 4 + 2 * 16 * 8 * 4).next_multiple_of(16)
+        (vectors + self.head_dim / 2 * 8 + 8 * 4 + 2 * 16 * 8 * 4).next_multiple_of(16)
     }
 }
 
