@@ -2,7 +2,8 @@
 %% their own.
 -module(install_test_ffi).
 
--export([serve/2, serve_untrusted/1, archive/1, elf/1, library/0, checksum/1, priv/2, files/1, read/1, fetch/4, target/1, own_target/0]).
+-export([serve/2, serve_untrusted/1, has_trusted_list/0, archive/1, elf/1, library/0]).
+-export([checksum/1, priv/2, files/1, read/1, fetch/4, target/1, own_target/0]).
 -export([install_command/1, reload/0]).
 
 %% Serves Work a base URL on the loopback. Files are {Name, Body, Manner}: whole, {cut, Bytes}, {status, Number}, or
@@ -62,6 +63,14 @@ serve_untrusted(Work) ->
     after
         exit(Server, kill),
         ssl:close(Listening)
+    end.
+
+%% Whether the system says whom it trusts.
+has_trusted_list() ->
+    try public_key:cacerts_get() of
+        List -> List =/= []
+    catch
+        _:_ -> false
     end.
 
 %% The bytes of an archive with these {Name, Bytes}.

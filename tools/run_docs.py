@@ -18,7 +18,6 @@ import struct
 import subprocess
 import sys
 import tempfile
-import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -127,7 +126,8 @@ def run(command: list[str], folder: Path, **variables: str) -> str:
 # Gleam: a module a document, in one project.
 
 
-def gleam_module(document: Path) -> str | None:
+def gleam_module(document: Path) -> str:
+    """Empty where the document has no Gleam."""
     imports, items, statements = [], [], []
     for _, text in blocks(document, "gleam"):
         lines = text.splitlines()
@@ -136,7 +136,7 @@ def gleam_module(document: Path) -> str | None:
         first = rest.split(maxsplit=1)[0]
         (items if first in ("pub", "fn", "const", "type") or first.startswith("@") else statements).append(rest)
     if not items and not statements:
-        return None
+        return ""
     body = "\n".join(statements) + GLEAM_CALLS.get(original(document), "")
     head = "\n".join(dict.fromkeys(imports))
     return "\n\n".join([head, *items, f"pub fn main() {{\n{body}\n  Nil\n}}", ""])
@@ -218,7 +218,7 @@ def run_erlang(scratch: Path) -> None:
 
 
 def check_shell(scratch: Path) -> None:
-    version = tomllib.loads((ROOT / "gleam.toml").read_text(encoding="utf-8"))["version"]
+    version = re.search(r'^version = "(.*)"', (ROOT / "gleam.toml").read_text(encoding="utf-8"), re.MULTILINE).group(1)
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for document in DOCUMENTS:
         commands = [line for _, text in blocks(document, "sh") for line in text.splitlines() if line.strip()]
@@ -250,8 +250,9 @@ def check_shell(scratch: Path) -> None:
 def check_toml() -> None:
     for document in DOCUMENTS:
         for _, text in blocks(document, "toml"):
-            if "viva_tensor" not in tomllib.loads(text)["dependencies"]:
-                raise Failure(f"{name_of(document)}: the TOML names no viva_tensor")
+            # As run_gleam and tools/try_package.py write it for the projects that they build.
+            if text != '[dependencies]\nviva_tensor = { path = "../viva_tensor" }\n':
+                raise Failure(f"{name_of(document)}: nobody has tried this TOML")
             say(document, "toml")
 
 
