@@ -113,15 +113,9 @@ enum { TO_HEADS, TO_OUTPUT, TO_FFN, TO_LAYER, TO_DOWN, OF_SPLITS };
 
 DEV u64 packet_of(float value, u32 epoch) { return (u64)epoch << 32 | __float_as_uint(value); }
 // Waits for N packets, `stride` apart, that are all under way at once; where the last is not `there`, it is 0.
-template <int N, bool SENTINEL = false> DEV void receive(const u64* at, u32 stride, u32 epoch, float* out, bool there) {
+template <int N> DEV void receive(const u64* at, u32 stride, u32 epoch, float* out, bool there) {
   bool ready;
   u64 packets[N];
-  // Everybody looks at everything only when the first is there: until then a warp asks for one packet.
-  if (SENTINEL && (N > 1 || there)) {
-    if (threadIdx.x % 32 == 0)
-      while ((int)((u32)(packet_load(at) >> 32) - epoch) < 0) pause_polling();
-    __syncwarp();
-  }
   do {
     ready = true;
 #pragma unroll
@@ -219,8 +213,8 @@ template <class F, u32 K> DEV float take_input(Token& k, int from, u32 epoch, co
       if (i + j >= each) continue;
       gammas[j] = gamma && (whole || i + j + 1 < each) ? gamma[(k.warp + (i + j) * TEAM) * 32 + k.lane] : 1;
     }
-    if (i + together <= each) receive<together, true>(at + i * TEAM * 32, TEAM * 32, epoch, values + i, i + together < each || whole);
-    else receive<rest ? rest : 1, true>(at + i * TEAM * 32, TEAM * 32, epoch, values + i, whole);
+    if (i + together <= each) receive<together>(at + i * TEAM * 32, TEAM * 32, epoch, values + i, i + together < each || whole);
+    else receive<rest ? rest : 1>(at + i * TEAM * 32, TEAM * 32, epoch, values + i, whole);
 #pragma unroll
     for (u32 j = 0; j < together; j++) {
       if (i + j >= each) continue;
@@ -284,7 +278,7 @@ template <class F, u32 UNITS> DEV void multiply_block(float (*acc)[2][1][4], con
   float sums[1][2];
   input_sums<F>(x, sums[0]);
 #pragma unroll
-  for (u32 r = 0; r < UNITS; r++) multiply<F, 1>(acc[r][turn], &x, sums, units[r], kb, t);
+  for (u32 r = 0; r < UNITS; r++) multiply<F, 1>(acc[r][turn], &x, sums, units[r], kb, kb, t);
 }
 
 // Products of this block's units with the input that `take_input` left. A step has two stages: of two units where a stage has

@@ -142,11 +142,12 @@ template <class F> struct Tile {
   u32 own_scale_cols, other_scale_cols;
 };
 
-// Products of SETS times four rows of x with a tile's block of 32 columns; `sums_of` says what is where in `acc`.
-template <class F, int SETS> DEV void multiply(float (*acc)[4], const Input* x, const float (*sums)[2], const Tile<F>& tile, u32 kb, u32 t) {
+// Products of SETS times four rows of x with a tile's block of 32 columns; `sums_of` says what is where in `acc`. A lane whose
+// columns lie behind the last one reads those of another block, `from`, which its zeros of x do away with.
+template <class F, int SETS> DEV void multiply(float (*acc)[4], const Input* x, const float (*sums)[2], const Tile<F>& tile, u32 kb, u32 from, u32 t) {
   u32 own[Operand<F>::TERMS][4], other[Operand<F>::TERMS][4];
-  fragment<F>(tile.own, kb, t, own);
-  fragment<F>(tile.other, kb, t, other);
+  fragment<F>(tile.own, from, t, own);
+  fragment<F>(tile.other, from, t, other);
   if constexpr (F::RUN == 0) {
 #pragma unroll
     for (int set = 0; set < SETS; set++)

@@ -105,9 +105,8 @@ template <class F, int SETS, bool GATED> DEV void gemv(const Part& a, const Part
         input_of<F>(values, g, input[set]);
         input_sums<F>(input[set], input_sum[set]);
       }
-      // Behind the last column lies the next row: lanes there have zeros of x, and read what is there, but finite.
       u32 inside = F::LEN == 8 && kb * 32 + 8 * t >= cols ? 0 : kb;
-      multiply<F, SETS>(acc[turn % 2], input, input_sum, tile, inside, t);
+      multiply<F, SETS>(acc[turn % 2], input, input_sum, tile, kb, inside, t);
     }
   }
 #pragma unroll
