@@ -69,10 +69,32 @@ DEV void mma_bf16(float* c, u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1) {
 
 // All dynamic shared memory of the block.
 DEV u8* shared_memory() {
-  extern __shared__ __align__(128) u8 shared_bytes[];
+  extern __shared__ __align__(1024) u8 shared_bytes[];
   return shared_bytes;
 }
 DEV u32 shared_address(const void* at) { return (u32)__cvta_generic_to_shared(at); }
+
+// 16 bytes into shared memory, later; zeros where not `wanted`.
+DEV void copy_async(u32 to, const void* from, bool wanted) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(wanted ? 16 : 0) : "memory");
+}
+DEV void copies_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+// Until no more than N groups of this thread's copies are under way.
+template <int N> DEV void copies_wait() { asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory"); }
+// Four 8 x 8 matrices of 16-bit elements from shared memory, as mma takes them; lane l names row l % 8 of matrix l / 8.
+DEV void matrix_load(u32 at, u32* out) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3])
+               : "r"(at)
+               : "memory");
+}
+// The same, each matrix transposed.
+DEV void matrix_load_across(u32 at, u32* out) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3])
+               : "r"(at)
+               : "memory");
+}
 
 // A barrier of `threads` threads of the block, by number (0 is __syncthreads).
 DEV void barrier(u32 number, u32 threads) { asm volatile("bar.sync %0, %1;" ::"r"(number), "r"(threads) : "memory"); }
@@ -145,5 +167,41 @@ DEV u64 read_once() {
   u64 policy;
   asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
   return policy;
+}
+#endif
+
+#if __CUDA_ARCH_FEAT_SM90_ALL
+// Products of whole warpgroups, both operands in shared memory.
+// Rows of 128 bytes, eight of them 1024 bytes, their 16-byte pieces exchanged by the row's number.
+DEV u64 wgmma_operand(u32 at) { return (u64)(at >> 4 & 0x3fff) | 1ull << 16 | 64ull << 32 | 1ull << 62; }
+DEV void wgmma_begin() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+DEV void wgmma_end() {
+  asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+  asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
+}
+// What this thread's copies wrote is there for wgmma, too.
+DEV void wgmma_sees() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+#define WGMMA_FOUR(s, i) "+f"(s[i][0]), "+f"(s[i][1]), "+f"(s[i][2]), "+f"(s[i][3])
+#define WGMMA_SUMS(s, i) WGMMA_FOUR(s, i), WGMMA_FOUR(s, i + 1), WGMMA_FOUR(s, i + 2), WGMMA_FOUR(s, i + 3)
+// s[64 tokens][rows] += x[64][16] w[rows][16]
+DEV void wgmma(float (&s)[16][4], u64 x, u64 w) {
+  asm volatile(
+      "{.reg .pred p; setp.ne.b32 p, 1, 0;\n"
+      "wgmma.mma_async.sync.aligned.m64n128k16.f32.f16.f16 {"
+      "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,"
+      "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,"
+      "%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,"
+      "%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63}, %64, %65, p, 1, 1, 0, 0;}\n"
+      : WGMMA_SUMS(s, 0), WGMMA_SUMS(s, 4), WGMMA_SUMS(s, 8), WGMMA_SUMS(s, 12)
+      : "l"(x), "l"(w));
+}
+DEV void wgmma(float (&s)[8][4], u64 x, u64 w) {
+  asm volatile(
+      "{.reg .pred p; setp.ne.b32 p, 1, 0;\n"
+      "wgmma.mma_async.sync.aligned.m64n64k16.f32.f16.f16 {"
+      "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,"
+      "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31}, %32, %33, p, 1, 1, 0, 0;}\n"
+      : WGMMA_SUMS(s, 0), WGMMA_SUMS(s, 4)
+      : "l"(x), "l"(w));
 }
 #endif

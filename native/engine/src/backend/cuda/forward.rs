@@ -20,6 +20,7 @@ use super::{
     driver::{Argument, Device, HeadsArgument, Kernel, Memory, Module, PartArgument},
     kv_cache::KvCache,
     pass::{Angles, Kernels, Mode, Pass, Plane, Row, upload_angles},
+    prefill::Prefill,
     program::{Dimensions, PAGE},
     weights::{self, HostNormed, Layer, Matrix, Norm, Weights},
 };
@@ -44,8 +45,8 @@ const THREADS: u32 = 512;
 
 /// A model on the device.
 pub struct CudaModel {
-    spec: ModelSpec,
-    weights: Weights,
+    pub(super) spec: ModelSpec,
+    pub(super) weights: Weights,
     device: Arc<Device>,
     dimensions: Dimensions,
     kernels: Kernels,
@@ -53,6 +54,8 @@ pub struct CudaModel {
     angles: Vec<Angles>,
     /// The fast road, where the model and the GPU suit it.
     decoder: Option<Decoder>,
+    /// Of prompts; None: they run through the products of decoding.
+    prefill: Option<Prefill>,
     context: usize,
     pass: Mutex<Pass>,
     /// What a decoding pass took last; 0: none was.
@@ -91,6 +94,7 @@ impl CudaModel {
             spec.ropes.iter().map(|rope| upload_angles(device, rope, context)).collect::<Result<_>>()?;
         let decoder = plan.map(|plan| Decoder::new(device, &module, plan, &spec, &weights, &angles, dimensions));
         let decoder = decoder.transpose()?;
+        let prefill = Prefill::of(device, &module, dimensions, &weights)?;
         let pass = Mutex::new(Pass::new(device, &spec, dimensions, context)?);
         let (device, dimensions, nanoseconds) = (Arc::clone(device), dimensions.clone(), AtomicU64::new(0));
         Ok(CudaModel {
@@ -101,6 +105,7 @@ impl CudaModel {
             kernels,
             angles,
             decoder,
+            prefill,
             context,
             pass,
             nanoseconds,
@@ -114,6 +119,11 @@ impl CudaModel {
 
     pub fn weights(&self) -> &Weights {
         &self.weights
+    }
+
+    /// Whether prompts run on tensor cores.
+    pub fn has_prefill(&self) -> bool {
+        self.prefill.is_some()
     }
 
     /// Whether a sequence of `len` tokens uses other rotary frequencies than a short one.
@@ -282,7 +292,10 @@ impl CudaModel {
         let arguments = [embedding.argument(), rows, pass.x.at(), pass.x.stride(), Argument::Float(scale)];
         self.launch(pass, &self.kernels.embed, [count, 1, 1], 256, 0, &arguments)?;
         for index in 0..self.weights.layers.len() {
-            self.layer(pass, index, count, spans)?;
+            match &self.prefill {
+                Some(prefill) if count > BATCH as u32 => prefill.layer(self, pass, index, count, spans)?,
+                _ => self.layer(pass, index, count, spans)?,
+            }
         }
         if wanted == 0 {
             return Ok(());
@@ -417,6 +430,11 @@ impl CudaModel {
             return self.multiply(pass, &[(matrix, &pass.x)], input, count, None, Mode::Add);
         };
         self.multiply(pass, &[(matrix, &pass.delta)], input, count, None, Mode::Store)?;
+        self.add_norm(pass, norm, count)
+    }
+
+    /// x += norm(delta)
+    pub(super) fn add_norm(&self, pass: &Pass, norm: &Norm, count: u32) -> Result<()> {
         let width = Argument::Count(self.spec.width as u32);
         let arguments = [norm.argument(), pass.delta.at(), pass.x.at(), pass.x.stride(), width];
         self.launch(pass, &self.kernels.add_norm, [count, 1, 1], self.norm_threads(), 0, &arguments)
@@ -465,7 +483,7 @@ impl CudaModel {
     }
 
     /// Norms of q and k, their rotation, and the write to the cache.
-    fn rotate(&self, pass: &Pass, index: usize, layer: &Layer, count: u32) -> Result<()> {
+    pub(super) fn rotate(&self, pass: &Pass, index: usize, layer: &Layer, count: u32) -> Result<()> {
         let rope = self.spec.layers[index].rope;
         let (table, long) = &self.angles[rope].tables;
         let norm = |norm: &Option<Norm>| norm.as_ref().map_or_else(Norm::none, Norm::argument);
@@ -488,7 +506,7 @@ impl CudaModel {
     }
 
     /// mixed = attention(query, cache)
-    fn attend(&self, pass: &Pass, index: usize, count: u32, spans: u32) -> Result<()> {
+    pub(super) fn attend(&self, pass: &Pass, index: usize, count: u32, spans: u32) -> Result<()> {
         let spec = &self.spec.layers[index];
         let window = spec.window.map_or(0, |window| u32::try_from(window).unwrap_or(0));
         let (heads, kv_heads) = (self.spec.heads as u32, self.spec.kv_heads as u32);

@@ -9,8 +9,10 @@ pub mod driver;
 pub mod forward;
 pub mod kv_cache;
 pub mod lab;
+pub mod lab_prefill;
 pub mod nvrtc;
 mod pass;
+mod prefill;
 pub mod program;
 pub mod weights;
 

@@ -13,14 +13,16 @@ use super::{
 };
 use crate::{error::Result, model::spec::ModelSpec, quant::Format};
 
-const SOURCES: [&str; 10] = [
+const SOURCES: [&str; 12] = [
     include_str!("../../../../../kernels/machine.cuh"),
     include_str!("../../../../../kernels/common.cuh"),
     include_str!("../../../../../kernels/formats.cuh"),
     include_str!("../../../../../kernels/dot.cuh"),
     include_str!("../../../../../kernels/gemv.cu"),
     include_str!("../../../../../kernels/pointwise.cu"),
+    include_str!("../../../../../kernels/gemm.cu"),
     include_str!("../../../../../kernels/attention.cu"),
+    include_str!("../../../../../kernels/flash.cu"),
     include_str!("../../../../../kernels/heads.cu"),
     include_str!("../../../../../kernels/sample.cu"),
     include_str!("../../../../../kernels/decode.cu"),
@@ -123,6 +125,10 @@ impl Program {
         let read = formats.iter().map(|name| if *name == BLOCKED_F8 { kernel_name(Format::F8E4m3) } else { name });
         for name in read.collect::<BTreeSet<_>>() {
             let _ = writeln!(source, "READ({name})");
+            // F16 is what it would become, and F32 would lose by it.
+            if ![Format::F16, Format::F32].map(kernel_name).contains(&name) {
+                let _ = writeln!(source, "HALVE({name})");
+            }
         }
         let options = [
             ("D", dimensions.width),
