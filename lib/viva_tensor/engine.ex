@@ -76,6 +76,20 @@ defmodule VivaTensor.Engine do
   def open({:beam_model, _} = model), do: {:ok, {:beam_session, BeamSession.open(model)}}
   def open(model), do: :viva_tensor_nif.open(model)
 
+  # A session of many turns.
+  @spec open_session(model()) :: {:ok, session() | {:beam_turns, tuple()}} | {:error, term()}
+  def open_session({:beam_model, _} = model) do
+    with {:ok, session} <- apply(@gleam, :open, [model]), do: {:ok, {:beam_turns, session}}
+  end
+
+  def open_session(model), do: :viva_tensor_nif.open(model)
+
+  # One turn on the BEAM, to its end.
+  @spec run({:beam_turns, tuple()}, tuple(), tuple()) :: {:ok, tuple()} | {:error, term()}
+  def run({:beam_turns, session}, prompt, request) do
+    apply(@gleam, :run, [session, prompt, request, fn _piece -> :continue end])
+  end
+
   @spec submit(session(), tuple(), tuple()) ::
           {:ok, {:submitted, [non_neg_integer()], non_neg_integer()}} | {:error, term()}
   def submit({:beam_session, session}, prompt, request), do: BeamSession.submit(session, prompt, request)
@@ -95,5 +109,6 @@ defmodule VivaTensor.Engine do
 
   @spec close(session()) :: term()
   def close({:beam_session, session}), do: BeamSession.close(session)
+  def close({:beam_turns, session}), do: apply(@gleam, :close, [session])
   def close(session), do: :viva_tensor_nif.close(session)
 end

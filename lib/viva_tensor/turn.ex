@@ -2,13 +2,14 @@ defmodule VivaTensor.Turn do
   # One answer: a session of the native library and what its slices brought so far.
   #
   # `open`, then `step` until it is done or failed; `cancel` ends it early. Whoever opened it steps it: `generate` and
-  # `stream` one at a time, `VivaTensor.Server` a list. A turn that is done, failed or cancelled is closed.
+  # `stream` one at a time, `VivaTensor.Server` a list. A turn that is done, failed or cancelled is closed; where it was
+  # `resume`d, in a `VivaTensor.Session`, that stays open for the next one.
   @moduledoc false
 
   alias VivaTensor.{Engine, Error, Generation, Model, Telemetry}
 
   @enforce_keys [:session, :metadata, :began, :prompt_ids, :cached]
-  defstruct @enforce_keys ++ [prefilled: nil, slices: []]
+  defstruct @enforce_keys ++ [prefilled: nil, slices: [], kept: false]
 
   @type t :: %__MODULE__{}
   @type step :: {:cont, String.t(), t()} | {:done, String.t(), Generation.t()} | {:error, Error.t()}
@@ -23,6 +24,39 @@ defmodule VivaTensor.Turn do
       {:ok, %__MODULE__{session: session, metadata: metadata, began: began, prompt_ids: prompt_ids, cached: cached}}
     else
       {:error, error} -> {:error, failed(began, metadata, error)}
+    end
+  end
+
+  # A turn in a session that is there before and after it.
+  @spec resume(Engine.session(), Model.t(), tuple(), tuple()) :: {:ok, t()} | {:error, Error.t()}
+  def resume(session, %Model{} = model, prompt, request) do
+    metadata = %{model: model.path, turn: make_ref()}
+    began = Telemetry.start(:generate, metadata)
+
+    case Engine.submit(session, prompt, request) do
+      {:ok, {:submitted, ids, cached}} ->
+        turn = %__MODULE__{session: session, metadata: metadata, began: began, prompt_ids: ids, cached: cached}
+        {:ok, %{turn | kept: true}}
+
+      {:error, error} ->
+        {:error, failed(began, metadata, error)}
+    end
+  end
+
+  # The whole of a turn in a session of the BEAM, which runs by itself.
+  @spec on_beam(Engine.session(), Model.t(), tuple(), tuple()) :: {:ok, Generation.t()} | {:error, Error.t()}
+  def on_beam(session, %Model{} = model, prompt, request) do
+    metadata = %{model: model.path, turn: make_ref()}
+    began = Telemetry.start(:generate, metadata)
+
+    case Engine.run(session, prompt, request) do
+      {:ok, {:generation, text, ids, prompt_ids, cached, reason, timings, logprobs}} ->
+        turn = %__MODULE__{session: session, metadata: metadata, began: began, prompt_ids: prompt_ids, cached: cached}
+        slices = [{:progress, text, ids, logprobs, :generating}]
+        {:ok, finish(%{turn | kept: true, slices: slices}, finish_reason(reason), timings)}
+
+      {:error, error} ->
+        {:error, failed(began, metadata, error)}
     end
   end
 
@@ -126,6 +160,8 @@ defmodule VivaTensor.Turn do
 
   # Frees its cache; again does no harm.
   @spec close(t()) :: :ok
+  def close(%__MODULE__{kept: true}), do: :ok
+
   def close(turn) do
     _ = Engine.close(turn.session)
     :ok
