@@ -1390,6 +1390,34 @@ pub fn scale(t: Tensor, s: Float) -> Tensor {
   elementwise.unary(kernel.Scale(s), of: t)
 }
 
+/// As `scale`. Errors: `NonFinite` with the index of the first element that is
+/// none, or `Overflow` of a product.
+///
+/// ```gleam
+/// t.try_scale(t.vector([1.0e300]), 1.0e300)
+/// // -> Error(t.Overflow("scale"))
+/// ```
+pub fn try_scale(t: Tensor, s: Float) -> Result(Tensor, TensorError) {
+  use _ <- otp.try(tensor.check_finite(t, "scale") |> tensor_result)
+  let scaled = scale(t, s)
+  case tensor.check_finite(scaled, "scale") {
+    Ok(Nil) -> Ok(scaled)
+    Error(_) -> Error(Overflow("scale"))
+  }
+}
+
+/// The tensor itself, when it holds no NaN and no infinity: the check that goes
+/// behind any operation. Errors: `NonFinite` with the index of the first one.
+///
+/// ```gleam
+/// t.try_finite(t.exp(t.vector([0.0, 1000.0])))
+/// // -> Error(t.NonFinite("try_finite", 1))
+/// ```
+pub fn try_finite(t: Tensor) -> Result(Tensor, TensorError) {
+  use _ <- otp.map_ok(tensor.check_finite(t, "try_finite") |> tensor_result)
+  t
+}
+
 /// Every element through a function of yours. A NaN and an infinity stay what
 /// they are: your function never sees one.
 ///

@@ -206,6 +206,20 @@ pub fn scale_test() {
   assert value == [3.0, 6.0]
 }
 
+pub fn try_scale_test() {
+  // t.try_scale(t.vector([1.0e300]), 1.0e300)
+  // // -> Error(t.Overflow("scale"))
+  let value = t.try_scale(t.vector([1.0e300]), 1.0e300)
+  assert value == Error(t.Overflow("scale"))
+}
+
+pub fn try_finite_test() {
+  // t.try_finite(t.exp(t.vector([0.0, 1000.0])))
+  // // -> Error(t.NonFinite("try_finite", 1))
+  let value = t.try_finite(t.exp(t.vector([0.0, 1000.0])))
+  assert value == Error(t.NonFinite("try_finite", 1))
+}
+
 pub fn map_test() {
   // t.to_list(t.map(t.vector([1.0, 2.0]), fn(x) { x +. 1.0 }))
   // // -> [2.0, 3.0]
