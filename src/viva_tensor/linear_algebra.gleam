@@ -57,6 +57,12 @@ pub fn matmul_vec(
 ) -> Result(Tensor, TensorError) {
   use _ <- otp.try(tensor.check_rank(matrix, 2, "matmul_vec"))
   use _ <- otp.try(tensor.check_rank(vector, 1, "matmul_vec"))
+  let expected = otp.drop(tensor.shape(matrix), 1)
+  use _ <- otp.try(case tensor.shape(vector) == expected {
+    True -> Ok(Nil)
+    False ->
+      Error(ShapeMismatch(expected:, got: tensor.shape(vector)))
+  })
   use column <- otp.try(tensor.unsqueeze(vector, 1))
   use product <- otp.try(batch_matmul(matrix, column))
   tensor.reshape(product, to: otp.take(tensor.shape(product), 1))

@@ -277,6 +277,7 @@ pub fn bad_axes_and_shapes_test() {
   let assert Error(t.DimensionError(_)) = t.transpose(t.ones([3]))
   let assert Error(t.DimensionError(_)) = t.matmul(m, t.ones([3]))
   let assert Error(t.ShapeMismatch([3, 3], [2, 3])) = t.matmul(m, m)
+  let assert Error(t.ShapeMismatch([3], [2])) = t.matmul_vec(m, t.ones([2]))
   let assert Error(t.ShapeMismatch(..)) = t.add(m, t.ones([3]))
   let assert Error(t.BroadcastError(..)) = t.add_broadcast(m, t.ones([2]))
   let assert Error(t.IndexOutOfBounds(2, 2)) = t.get(m, [2, 0])
