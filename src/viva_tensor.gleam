@@ -1046,6 +1046,8 @@ pub type TensorError {
   InvalidArgument(argument: String, expected: String, found: String)
   /// The operating system refused to read or write a file.
   TensorFile(path: String, reason: String)
+  /// Tensors cannot be there.
+  DeviceUnavailable(device: String, reason: String)
   /// A file that breaks its format's rules.
   MalformedTensorFile(path: String, expected: String, found: String)
 }
@@ -2732,6 +2734,36 @@ pub fn devices() -> List(DeviceInfo) {
   )
 }
 
+/// The tensor where a device computes on it. `Auto`, `Cpu` and `Beam` compute in
+/// the host's memory, where every tensor is, so that is the tensor itself.
+///
+/// Errors: `DeviceUnavailable` for `Cuda`: this version has no tensors on a GPU.
+///
+/// ```gleam
+/// t.to_device(t.vector([1.0]), t.Cpu)
+/// // -> Ok(t.vector([1.0]))
+/// ```
+pub fn to_device(t: Tensor, device: Device) -> Result(Tensor, TensorError) {
+  case device {
+    Auto | Cpu | Beam -> Ok(t)
+    Cuda(index) ->
+      Error(DeviceUnavailable(
+        device: "cuda:" <> otp.int_to_string(index),
+        reason: machine.no_tensors_there(),
+      ))
+  }
+}
+
+/// The tensor in the host's memory, where each one is in this version.
+///
+/// ```gleam
+/// t.to_host(t.vector([1.0]))
+/// // -> Ok(t.vector([1.0]))
+/// ```
+pub fn to_host(t: Tensor) -> Result(Tensor, TensorError) {
+  Ok(t)
+}
+
 /// A tensor error in words: what was expected and what was found.
 ///
 /// ```gleam
@@ -2767,6 +2799,7 @@ pub fn describe_tensor_error(error: TensorError) -> String {
     InvalidArgument(argument:, expected:, found:) ->
       argument <> ": expected " <> expected <> ", found " <> found
     TensorFile(path:, reason:) -> path <> ": " <> reason
+    DeviceUnavailable(device:, reason:) -> device <> ": " <> reason
     MalformedTensorFile(path:, expected:, found:) ->
       path <> ": expected " <> expected <> ", found " <> found
   }
@@ -2795,6 +2828,8 @@ fn public_tensor_error(error: tensor_error.TensorError) -> TensorError {
     tensor_error.InvalidArgument(argument:, expected:, found:) ->
       InvalidArgument(argument:, expected:, found:)
     tensor_error.TensorFile(path:, reason:) -> TensorFile(path:, reason:)
+    tensor_error.DeviceUnavailable(device:, reason:) ->
+      DeviceUnavailable(device:, reason:)
     tensor_error.MalformedTensorFile(path:, expected:, found:) ->
       MalformedTensorFile(path:, expected:, found:)
   }

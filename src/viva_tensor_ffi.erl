@@ -7,7 +7,7 @@
 -export([json_encode/1, json_decode/1]).
 -export([start_ticker/1, stop_ticker/1]).
 -export([write_file/2, utf8/1, bytes/1, trim_end/1, is_negative/1]).
--export([schedulers/0, find_library/1, free_bytes/0]).
+-export([schedulers/0, find_library/1, gpus/0, free_bytes/0]).
 
 %% Runs Work, then Cleanup, also when Work raises or is thrown out of.
 finally(Work, Cleanup) ->
@@ -141,6 +141,9 @@ find_library(Name) ->
         {value, Path} -> {ok, unicode:characters_to_binary(Path)};
         false -> {error, nil}
     end.
+
+%% How many GPUs the driver shows to programs.
+gpus() -> length(filelib:wildcard("/dev/nvidia[0-9]*")).
 
 parse_int(Text) ->
     try

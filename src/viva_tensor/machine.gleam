@@ -43,10 +43,32 @@ fn cpu() -> Device {
   }
 }
 
+@external(erlang, "viva_tensor_ffi", "gpus")
+fn gpus() -> Int
+
 fn cuda() -> Device {
-  let note = case find_library("libcuda.so.1") {
-    Error(Nil) -> "libcuda not found"
-    Ok(path) -> path <> " is there; this version computes on no GPU"
+  let missing = Device(name: "cuda", available: False, note: _)
+  case find_library("libcuda.so.1"), gpus(), native.loaded() {
+    Error(Nil), _, _ -> missing("libcuda not found")
+    Ok(path), 0, _ -> missing(path <> " is there, and no GPU")
+    Ok(_), _, False -> missing("a GPU needs the native library, as the CPU does")
+    Ok(path), count, True ->
+      Device(
+        name: "cuda",
+        available: True,
+        note: otp.int_to_string(count)
+          <> " for models ("
+          <> path
+          <> "); tensors stay with the CPU",
+      )
   }
-  Device(name: "cuda", available: False, note:)
+}
+
+/// Why tensors are on no GPU of this machine.
+pub fn no_tensors_there() -> String {
+  let device = cuda()
+  case device.available {
+    False -> device.note
+    True -> "this version computes models on a GPU, tensors on the CPU"
+  }
 }

@@ -12,5 +12,6 @@ pub type TensorError {
   Overflow(op: String)
   InvalidArgument(argument: String, expected: String, found: String)
   TensorFile(path: String, reason: String)
+  DeviceUnavailable(device: String, reason: String)
   MalformedTensorFile(path: String, expected: String, found: String)
 }

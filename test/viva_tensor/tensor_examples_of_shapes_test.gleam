@@ -458,6 +458,20 @@ pub fn devices_test() {
   assert value == t.Available
 }
 
+pub fn to_device_test() {
+  // t.to_device(t.vector([1.0]), t.Cpu)
+  // // -> Ok(t.vector([1.0]))
+  let value = t.to_device(t.vector([1.0]), t.Cpu)
+  assert value == Ok(t.vector([1.0]))
+}
+
+pub fn to_host_test() {
+  // t.to_host(t.vector([1.0]))
+  // // -> Ok(t.vector([1.0]))
+  let value = t.to_host(t.vector([1.0]))
+  assert value == Ok(t.vector([1.0]))
+}
+
 pub fn describe_tensor_error_test() {
   // t.describe_tensor_error(t.EmptyTensor("mean"))
   // // -> "mean: the tensor is empty"

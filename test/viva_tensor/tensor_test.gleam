@@ -312,6 +312,7 @@ pub fn every_tensor_error_in_words_test() {
     #(t.Overflow("sum"), ["sum", "range"]),
     #(t.InvalidArgument("name", "this", "that"), ["name", "this", "that"]),
     #(t.TensorFile("a/path", "no permission"), ["a/path", "no permission"]),
+    #(t.DeviceUnavailable("cuda:1", "the reason"), ["cuda:1", "the reason"]),
     #(t.MalformedTensorFile("a/path", "this", "that"), ["a/path", "this"]),
   ])
   let text = t.describe_tensor_error(error)
@@ -550,6 +551,19 @@ fn count_down(next: Int, done: List(Float)) -> List(Float) {
 }
 
 // The machine.
+
+pub fn tensors_stay_with_the_host_test() {
+  let v = t.vector([1.0, 2.0])
+  support.each([t.Auto, t.Cpu, t.Beam], fn(device) {
+    assert t.to_device(v, device) == Ok(v)
+  })
+  assert t.to_host(v) == Ok(v)
+  let assert Error(t.DeviceUnavailable("cuda:3", reason)) =
+    t.to_device(v, t.Cuda(3))
+  let assert [_, _, cuda] = t.devices()
+  // Where there is a GPU, it computes models.
+  assert { cuda.availability == t.Missing } == { cuda.note == reason }
+}
 
 pub fn devices_test() {
   let assert [beam, cpu, cuda] = t.devices()
