@@ -3,7 +3,7 @@
 %% A text may be bytes that are no UTF-8: a token can end inside a character.
 -module(viva_tensor_token_ffi).
 
--export([compile_pattern/1, number/2, split_first/2, cut_at/2, replace/3, byte_symbols/1, characters/1]).
+-export([compile_pattern/1, number/2, split_first/2, veil/1, cut_at/2, replace/3, byte_symbols/1, characters/1]).
 -export([before_each/2, byte_tokens/1, merge/2, bytes_of_symbols/1, byte_of_token/1, utf8_or_marks/1]).
 -export([merges_of_scores/1, number_first/1, find_stop/2, split_all/2, strip_breaks/3, bytes_of/1, as_text/1]).
 -export([is_utf8/1, find_pieces/2, utf8_prefix/1]).
@@ -81,6 +81,12 @@ held(Text, Stop, Length) ->
 
 split_first(<<First/utf8, Rest/binary>>, With) -> <<First/utf8, With/binary, Rest/binary>>;
 split_first(Text, _) -> Text.
+
+%% The private plane 15 keeps places apart, and spaces stay what they are for templates that trim.
+veil(Text) -> << <<(veiled(Character))/utf8>> || <<Character/utf8>> <= Text >>.
+
+veiled(Character) when Character > 32, Character =< 16#FFFD -> Character + 16#F0000;
+veiled(Character) -> Character.
 
 cut_at(Text, []) -> [Text || Text =/= <<>>];
 cut_at(Text, Texts) -> cut(Text, 0, binary:matches(Text, [One || One <- Texts, One =/= <<>>])).

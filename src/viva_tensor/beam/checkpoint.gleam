@@ -207,7 +207,11 @@ fn split_number(
   otherwise: Int,
 ) -> Result(Int, Error) {
   use _ <- otp.map_error(field.count(metadata, key, otherwise))
-  error.Malformed(path <> ": " <> key, "a non-negative integer", "another value")
+  error.Malformed(
+    path <> ": " <> key,
+    "a non-negative integer",
+    "another value",
+  )
 }
 
 fn other_split(

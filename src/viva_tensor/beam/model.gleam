@@ -78,7 +78,12 @@ pub fn load(
       #(tokenizer, template, "gguf")
     }
   })
-  use weights <- otp.map_ok(weights.load(checkpoint, config, processes, progress))
+  use weights <- otp.map_ok(weights.load(
+    checkpoint,
+    config,
+    processes,
+    progress,
+  ))
   let config = weights.config
   let sizes = weights.sizes
   let info =
@@ -145,16 +150,38 @@ pub fn render(
   }
 }
 
-/// The ids of a rendered chat; no content is a special token.
+/// The ids of a rendered chat; no content is a special token, nor part of one.
+///
+/// The chat is rendered twice, the second time with contents that no token has
+/// a character of. What is a special token there is the template's own; where
+/// the first has others, it is refused.
 pub fn encode_chat(
   model: Model,
   messages: List(Message),
 ) -> Result(List(Int), Error) {
-  let messages = {
+  let guarded = {
     use native.Message(role:, content:) <- otp.map(messages)
     let guard = tokenizer.guard_content(model.tokenizer, _)
     native.Message(guard(role), guard(content))
   }
-  use text <- otp.try(render(model, messages, True))
-  tokenizer.encode_guarded(model.tokenizer, text)
+  use text <- otp.try(render(model, guarded, True))
+  let veiled = {
+    use native.Message(role:, content:) <- otp.map(messages)
+    let role = case role {
+      "system" | "user" | "assistant" | "tool" -> role
+      other -> tokenizer.veil(other)
+    }
+    native.Message(role, tokenizer.veil(content))
+  }
+  let controls = tokenizer.special_texts(model.tokenizer, _)
+  let own = otp.map_ok(render(model, veiled, True), controls)
+  case own == Ok(controls(text)) {
+    True -> tokenizer.encode_guarded(model.tokenizer, text)
+    False ->
+      Error(error.Template(
+        "what a message says would become a control token, or change those of"
+        <> " the template; the native library (run `make build`) tells them"
+        <> " apart",
+      ))
+  }
 }

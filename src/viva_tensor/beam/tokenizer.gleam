@@ -153,6 +153,16 @@ pub fn guard_content(tokenizer: Tokenizer, content: String) -> String {
   )
 }
 
+/// The special tokens in a text, in their order.
+pub fn special_texts(tokenizer: Tokenizer, text: String) -> List(String) {
+  let texts = otp.map(table.to_list(tokenizer.special), fn(pair) { pair.1 })
+  otp.filter(cut(text, texts), otp.contains(texts, _))
+}
+
+/// Every character but spaces moved to a plane that no token has one of.
+@external(erlang, "viva_tensor_token_ffi", "veil")
+pub fn veil(text: String) -> String
+
 pub fn encode_guarded(
   tokenizer: Tokenizer,
   text: String,

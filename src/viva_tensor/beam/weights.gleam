@@ -1,5 +1,5 @@
-//// The weights of the llama family: read from a checkpoint, packed as rows (see
-//// viva_tensor_beam_ffi.erl), cut into as many parts as processes compute.
+//// The weights of the llama family: read from a checkpoint, packed as rows
+//// (see viva_tensor_beam_ffi.erl), cut into as many parts as processes compute.
 ////
 //// The surprise: GGUF's llama family stores the rows of q and k in another
 //// order, which is undone here.
@@ -317,7 +317,13 @@ fn load_layer(
     case is_stored(checkpoint, fused <> ".weight") {
       True ->
         stacked(names, config, processes, fused, rows, width, attention)
-        |> otp.try(with_biases(names, config, _, otp.map(modules, stored), rows))
+        |> otp.try(with_biases(
+          names,
+          config,
+          _,
+          otp.map(modules, stored),
+          rows,
+        ))
       False -> {
         use #(module, #(out, permuted)) <- otp.try_map(otp.zip(modules, rows))
         matrix(module, out, width, attention, permuted)
