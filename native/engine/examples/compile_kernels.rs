@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, process::ExitCode};
 
 use viva_tensor_engine::{
     backend::cuda::{
-        driver::kernel_name,
+        argument::kernel_name,
         nvrtc::nvrtc,
         program::{Dimensions, KvFormat, Program},
         weights::BLOCKED_F8,

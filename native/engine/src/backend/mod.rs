@@ -176,7 +176,12 @@ fn foreign_cache() -> Error {
     Error::Internal { reason: "a cache of another backend".into() }
 }
 
-fn describe<M: Packed, N>(weights: &weights::Weights<M, N>, device: String, device_note: String, threads: usize) -> Description {
+fn describe<M: Packed, N>(
+    weights: &weights::Weights<M, N>,
+    device: String,
+    device_note: String,
+    threads: usize,
+) -> Description {
     let matrices = weights.matrices();
     let bytes = |matrix: &Arc<M>| matrix.bytes() as u64;
     let weight_bytes = matrices.iter().map(|matrix| bytes(matrix)).sum::<u64>();

@@ -64,7 +64,10 @@ impl<T> Matrix<'_, T> {
             (Some(highest), Some(strides)) if highest < self.data.len() => Ok(strides),
             _ => Err(Error::InvalidOption {
                 option: "matrix".into(),
-                expected: format!("{rows} x {columns} elements at the strides {}, {}", self.row_stride, self.column_stride),
+                expected: format!(
+                    "{rows} x {columns} elements at the strides {}, {}",
+                    self.row_stride, self.column_stride
+                ),
                 found: format!("{} elements", self.data.len()),
             }),
         }

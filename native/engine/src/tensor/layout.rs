@@ -52,9 +52,10 @@ pub fn contiguous(
 
 /// The last element lies within the data.
 fn check_reach(width: usize, shape: &[usize], strides: &[usize], offset: usize, data: &[u8]) -> Result<()> {
-    let last = shape.iter().zip(strides).try_fold(offset, |place, (length, stride)| {
-        length.checked_sub(1)?.checked_mul(*stride)?.checked_add(place)
-    });
+    let last = shape
+        .iter()
+        .zip(strides)
+        .try_fold(offset, |place, (length, stride)| length.checked_sub(1)?.checked_mul(*stride)?.checked_add(place));
     let end = last.and_then(|last| last.checked_add(1)?.checked_mul(width));
     if end.is_some_and(|end| end <= data.len()) {
         return Ok(());

@@ -37,9 +37,9 @@ fn invalid(option: &str, expected: impl Into<String>, found: impl Into<String>) 
 /// The product of lengths, when it is a number of bytes that can be.
 pub fn product(lengths: &[usize]) -> Result<usize> {
     let product = lengths.iter().try_fold(1_usize, |product, length| product.checked_mul(*length));
-    product.filter(|product| *product <= isize::MAX as usize).ok_or_else(|| {
-        invalid("size", "a number of elements that memory holds", format!("{lengths:?}"))
-    })
+    product
+        .filter(|product| *product <= isize::MAX as usize)
+        .ok_or_else(|| invalid("size", "a number of elements that memory holds", format!("{lengths:?}")))
 }
 
 /// Exactly so many bytes.

@@ -8,7 +8,8 @@ use std::{fmt::Write, sync::Arc};
 use bytemuck::{Pod, Zeroable};
 
 use super::{
-    driver::{Argument, DecodeArgument, Device, Kernel, Memory, Module, kernel_name},
+    argument::{Argument, DecodeArgument, kernel_name},
+    driver::{Device, Kernel, Memory, Module},
     pass::{Angles, Pass, activation_code},
     program::Dimensions,
     weights::{Matrix, Weights},
@@ -84,7 +85,8 @@ impl Plan {
         let heads_bytes = dimensions.heads_bytes();
         let own_rows = (width / 8).div_ceil(blocks) * 8 + 8;
         // Counters, sums, squares, the residual, heads, the table of layers; a ring has no more than 16 stages.
-        let rest = 8 * (2 * 16 + 8) + 4 * 16 * 20 * 4 + 2 * TEAM * 4 + own_rows * 4 + heads_bytes;
+        let handovers = FINISHERS * 3;
+        let rest = 8 * (2 * 16 + 2 * handovers) + handovers * 16 * 20 * 4 + 2 * TEAM * 4 + own_rows * 4 + heads_bytes;
         let rest = rest + size_of::<LayerArgument>() * spec.layers.len() + 512;
         let shared_bytes = device.shared_bytes as usize;
         let stages = (shared_bytes.checked_sub(rest + scratch)? / stage).min(16);

@@ -16,8 +16,9 @@ use std::{
 };
 
 use super::{
+    argument::{Argument, HeadsArgument, PartArgument},
     decode::{Decoder, Plan},
-    driver::{Argument, Device, HeadsArgument, Kernel, Memory, Module, PartArgument},
+    driver::{Device, Kernel, Memory, Module},
     kv_cache::KvCache,
     pass::{Angles, Kernels, Mode, Pass, Plane, Row, upload_angles},
     prefill::Prefill,
@@ -351,12 +352,7 @@ impl CudaModel {
     }
 
     /// What a product with norm(x) reads: x itself where the product takes care of the norm, or else h = norm(x).
-    fn normed<'a>(
-        &self,
-        pass: &'a Pass,
-        norm: &'a Norm,
-        count: u32,
-    ) -> Result<(&'a Plane, Option<&'a Norm>)> {
+    fn normed<'a>(&self, pass: &'a Pass, norm: &'a Norm, count: u32) -> Result<(&'a Plane, Option<&'a Norm>)> {
         if norm.is_plain() && count <= BATCH as u32 {
             return Ok((&pass.x, Some(norm)));
         }
@@ -411,10 +407,10 @@ impl CudaModel {
         let tiles: u32 = parts.iter().map(|part| part.tiles).sum();
         let units = if gated { parts[0].tiles } else { tiles.div_ceil(2) };
         let [a, b, c] = parts.map(Argument::Part);
-        let arguments =
-            [a, b, c, input.at(), input.stride(), Argument::Count(count), Argument::Ending(ending)];
-        let grid = [units, count.div_ceil(BATCH as u32), 1];
-        self.launch(pass, &kernels[usize::from(gated)], grid, THREADS, 0, &arguments)
+        let arguments = [a, b, c, input.at(), input.stride(), Argument::Count(count), Argument::Ending(ending)];
+        let together = if count > 4 { 8 } else { 4 };
+        let kernel = &kernels[usize::from(gated) + if count > 4 { 2 } else { 0 }];
+        self.launch(pass, kernel, [units, count.div_ceil(together), 1], THREADS, 0, &arguments)
     }
 
     /// x += post_norm(W input)

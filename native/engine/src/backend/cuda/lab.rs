@@ -3,7 +3,8 @@
 use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
 use super::{
-    driver::{Argument, Device, Module, PartArgument, kernel_name},
+    argument::{Argument, PartArgument, kernel_name},
+    driver::{Device, Module},
     pass::{Mode, Plane},
     program::{Dimensions, KvFormat, Program},
     weights::{BLOCKED_F8, Matrix},
@@ -73,7 +74,8 @@ impl Lab {
         }
         input.memory.write(0, bytemuck::cast_slice(&rows))?;
         output.memory.write(0, bytemuck::cast_slice(&vec![f32::NAN; count * out_stride]))?;
-        let kernel = self.module.kernel(&format!("gemv_{}", matrix.kernel_name()))?;
+        let together = if count > 4 { 8 } else { 4 };
+        let kernel = self.module.kernel(&format!("gemv{together}_{}", matrix.kernel_name()))?;
         let stream = self.device.stream()?;
         let part = matrix.part(&output);
         let arguments = [
@@ -85,7 +87,7 @@ impl Lab {
             Argument::Count(count as u32),
             Argument::Ending(Mode::Store.ending()),
         ];
-        let grid = [part.tiles.div_ceil(2), count.div_ceil(8) as u32, 1];
+        let grid = [part.tiles.div_ceil(2), count.div_ceil(together) as u32, 1];
         // SAFETY: input has `count` padded rows, output `count` rows of the matrix' height.
         unsafe { stream.launch(&kernel, grid, 512, 0, &arguments)? };
         let mut host = self.device.pinned(count * out_stride * 4)?;

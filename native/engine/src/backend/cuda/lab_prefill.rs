@@ -7,7 +7,8 @@ use std::{collections::BTreeSet, sync::Arc, time::Instant};
 use bytemuck::cast_slice;
 
 use super::{
-    driver::{Device, Memory, Module, Stream, kernel_name},
+    argument::kernel_name,
+    driver::{Device, Memory, Module, Stream},
     pass::{Mode, Plane, Row},
     prefill::{Attention, Prefill},
     program::{Dimensions, PAGE, Program},

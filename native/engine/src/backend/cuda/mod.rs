@@ -3,6 +3,7 @@
 //! `driver` and `nvrtc` are found at run time; `program` compiles kernels/*.cu for the model and the GPU, `weights` and
 //! `kv_cache` are device memory, `forward` launches. Where anything is missing, `Device::open` or `nvrtc` says what.
 
+pub mod argument;
 pub mod cubin_cache;
 pub mod decode;
 pub mod driver;

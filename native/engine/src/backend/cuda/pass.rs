@@ -11,7 +11,8 @@ use std::{
 use bytemuck::{Pod, Zeroable};
 
 use super::{
-    driver::{Argument, Device, EndingArgument, Graph, Kernel, Memory, Module, Pinned, Stream, kernel_name},
+    argument::{Argument, EndingArgument, kernel_name},
+    driver::{Device, Graph, Kernel, Memory, Module, Pinned, Stream},
     forward::{ARGMAX_PARTS, BATCH, CHUNK, STEPS},
     program::Dimensions,
 };
@@ -83,8 +84,8 @@ pub(super) struct Pass {
 }
 
 pub(super) struct Kernels {
-    /// By the format's name in the kernels: plain and gated.
-    pub gemv: HashMap<&'static str, [Kernel; 2]>,
+    /// By the format's name in the kernels: plain and gated for up to four rows, and the same for eight.
+    pub gemv: HashMap<&'static str, [Kernel; 4]>,
     pub embed: Kernel,
     pub norm_rows: Kernel,
     pub add_norm: Kernel,
@@ -106,8 +107,8 @@ impl Kernels {
         dimensions: &Dimensions,
     ) -> Result<Kernels> {
         let gemv = |name: &&'static str| {
-            let kernels = [module.kernel(&format!("gemv_{name}"))?, module.kernel(&format!("gemv_gated_{name}"))?];
-            Ok((*name, kernels))
+            let kernel = |kind: &str| module.kernel(&format!("{kind}_{name}"));
+            Ok((*name, [kernel("gemv4")?, kernel("gemv4_gated")?, kernel("gemv8")?, kernel("gemv8_gated")?]))
         };
         let heads = || {
             let attend = module.kernel("attend_heads")?;

@@ -12,7 +12,8 @@ use std::{
 };
 
 use super::{
-    driver::{Argument, Device, Kernel, MatrixArgument, Memory, Module, Stream, kernel_name},
+    argument::{Argument, MatrixArgument, kernel_name},
+    driver::{Device, Kernel, Memory, Module, Stream},
     forward::{CHUNK, CudaModel},
     pass::{Mode, Pass, Plane},
     program::{Dimensions, KvFormat},

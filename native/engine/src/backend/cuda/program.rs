@@ -5,9 +5,9 @@
 use std::{collections::BTreeSet, fmt::Write};
 
 use super::{
+    argument::kernel_name,
     cubin_cache,
     decode::Plan,
-    driver::kernel_name,
     nvrtc::{Compiled, nvrtc},
     weights::BLOCKED_F8,
 };

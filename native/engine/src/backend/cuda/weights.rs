@@ -6,7 +6,8 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
-    driver::{Argument, Device, MatrixArgument, Memory, NormArgument, PartArgument, kernel_name},
+    argument::{Argument, MatrixArgument, NormArgument, PartArgument, kernel_name},
+    driver::{Device, Memory},
     pass::Plane,
 };
 use crate::{
@@ -122,7 +123,7 @@ impl Matrix {
     }
 
     /// The products of this matrix go to `plane`.
-    pub fn part(&self, plane: &Plane) -> PartArgument {
+    pub(super) fn part(&self, plane: &Plane) -> PartArgument {
         let tiles = (self.rows as u32).div_ceil(8);
         PartArgument { matrix: self.matrix(), y: plane.memory.at(), stride: plane.stride, tiles }
     }
