@@ -33,3 +33,28 @@ fn as_comments(example: String) -> String {
     Ok(#(before, rest)) -> before <> "  // " <> as_comments(rest)
   }
 }
+
+/// Each function of tensors is on the page from NumPy; a `try_…` is with its
+/// twin.
+pub fn every_function_is_mapped_test() {
+  let assert Ok(facade) = otp.read_file("src/viva_tensor.gleam")
+  let assert Ok(#(_, tensors)) = otp.split_once(facade, at: "\n// Tensors.\n")
+  let assert Ok(page) = otp.read_file("docs/from_numpy.md")
+  let names = names(tensors)
+  assert otp.length(names) > 90
+  use name <- support.each(names)
+  let assert #(_, Ok(_)) = #(name, otp.split_once(page, at: "t." <> name))
+}
+
+fn names(text: String) -> List(String) {
+  case otp.split_once(text, at: "\npub fn ") {
+    Error(Nil) -> []
+    Ok(#(_, rest)) -> {
+      let assert Ok(#(name, rest)) = otp.split_once(rest, at: "(")
+      case otp.split_once(name, at: "try_") {
+        Ok(#("", _)) -> names(rest)
+        _ -> [name, ..names(rest)]
+      }
+    }
+  }
+}
