@@ -15,6 +15,7 @@ use crate::{
     error::{Error, Result},
     loaded::{Model, ModelInfo},
     model::{self, spec::ModelSpec},
+    quant::WeightFormat,
     tokenizer::Tokenizer,
 };
 
@@ -28,6 +29,7 @@ pub struct LoadOptions {
     pub context: Option<usize>,
     /// Compute threads; None: the cores that the process really has.
     pub threads: Option<usize>,
+    pub weights: WeightFormat,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -143,11 +145,12 @@ impl Loader {
 
 /// Where the weights go.
 fn weights(options: &LoadOptions, spec: &ModelSpec, checkpoint: &Checkpoint, context: usize) -> Result<Loading> {
-    let cpu = |note| Loading::to_cpu(spec, checkpoint, options.threads, context, note);
+    let format = options.weights;
+    let cpu = |note| Loading::to_cpu(spec, checkpoint, format, options.threads, context, note);
     match options.device {
         DeviceChoice::Cpu => cpu(None),
-        DeviceChoice::Cuda(ordinal) => Loading::to_cuda(spec, checkpoint, ordinal, context),
-        DeviceChoice::Auto => match Loading::to_cuda(spec, checkpoint, 0, context) {
+        DeviceChoice::Cuda(ordinal) => Loading::to_cuda(spec, checkpoint, format, ordinal, context),
+        DeviceChoice::Auto => match Loading::to_cuda(spec, checkpoint, format, 0, context) {
             Ok(loading) => Ok(loading),
             Err(reason) => cpu(Some(reason.to_string())),
         },

@@ -23,7 +23,7 @@ use viva_tensor_engine::{
     error::Error,
     loader::{DeviceChoice, LoadOptions, LoadProgress, Loader},
     model,
-    quant::Format,
+    quant::{Format, WeightFormat},
     sampler::Sampling,
     session::{Prompt, Request, Session, Status, step},
 };
@@ -51,7 +51,7 @@ fn gpu(test: &str) -> Option<Arc<Device>> {
 fn load(path: &Path, kv: KvFormat) -> (CudaModel, usize) {
     let checkpoint = Checkpoint::open(path).unwrap();
     let spec = model::spec(&checkpoint).unwrap();
-    let mut loading = Loading::with(&spec, &checkpoint, 0, 2048, kv).unwrap();
+    let mut loading = Loading::with(&spec, &checkpoint, WeightFormat::Keep, 0, 2048, kv).unwrap();
     while !loading.step(&checkpoint).unwrap() {}
     (loading.finish(&spec).unwrap(), spec.vocab)
 }

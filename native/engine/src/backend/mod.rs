@@ -4,6 +4,7 @@
 
 pub mod cpu;
 pub mod cuda;
+mod repack;
 pub mod weights;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -13,6 +14,7 @@ use crate::{
     checkpoint::Checkpoint,
     error::{Error, Result},
     model::spec::ModelSpec,
+    quant::WeightFormat,
 };
 
 /// A model that is ready to compute.
@@ -231,16 +233,24 @@ impl Loading {
     pub fn to_cpu(
         spec: &ModelSpec,
         checkpoint: &Checkpoint,
+        format: WeightFormat,
         threads: Option<usize>,
         context: usize,
         note: Option<String>,
     ) -> Result<Self> {
-        Ok(Loading::Cpu { weights: cpu::weights::Loading::new(spec, checkpoint)?, threads, context, note })
+        let weights = cpu::weights::Loading::with(spec, checkpoint, format)?;
+        Ok(Loading::Cpu { weights, threads, context, note })
     }
 
     /// To the `ordinal`-th GPU.
-    pub fn to_cuda(spec: &ModelSpec, checkpoint: &Checkpoint, ordinal: usize, context: usize) -> Result<Self> {
-        cuda::Loading::new(spec, checkpoint, ordinal, context).map(Loading::Cuda)
+    pub fn to_cuda(
+        spec: &ModelSpec,
+        checkpoint: &Checkpoint,
+        format: WeightFormat,
+        ordinal: usize,
+        context: usize,
+    ) -> Result<Self> {
+        cuda::Loading::new(spec, checkpoint, format, ordinal, context).map(Loading::Cuda)
     }
 
     /// Reads one chunk; true when everything is in.

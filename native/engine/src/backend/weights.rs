@@ -1,7 +1,7 @@
 //! A model's weights: what `ModelSpec` names, read from the checkpoint into a backend's matrices.
 //!
-//! Loading runs in slices: `Loading::step` reads a bounded chunk of rows and hands it to the backend's `Matrix`. Tied
-//! linears are read once and shared.
+//! Loading runs in slices: `Loading::step` reads a bounded chunk of rows, packs it where another format was asked for,
+//! and hands it to the backend's `Matrix`. Tied linears are read once and shared.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -9,11 +9,12 @@ use std::{
     sync::Arc,
 };
 
+use super::repack::{self, Repacking};
 use crate::{
     checkpoint::{Checkpoint, TensorInfo},
     error::{Error, Result},
     model::spec::{self, BiasSlice, Linear, ModelSpec, NormKind, RowOrder, RowSlice},
-    quant::Format,
+    quant::{Format, WeightFormat},
 };
 
 /// Bytes read between two looks at the clock and the caller.
@@ -28,7 +29,7 @@ pub trait Store {
     fn free_bytes(&self) -> u64;
 }
 
-/// A weight matrix in a backend's own layout; the bits of its weights are those of the checkpoint.
+/// A weight matrix in a backend's own layout; the bits of its weights are those of the checkpoint or of the packing.
 pub trait Packed {
     fn format(&self) -> Format;
     fn rows(&self) -> usize;
@@ -83,6 +84,7 @@ pub struct Layer<Matrix, Norm = self::Norm> {
 #[derive(Debug)]
 pub struct Loading<S: Store> {
     store: S,
+    format: WeightFormat,
     linears: Vec<Linear>,
     /// Matrices that are done, in the order of `linears`.
     done: Vec<Arc<S::Matrix>>,
@@ -94,21 +96,26 @@ pub struct Loading<S: Store> {
     pub done_bytes: u64,
     pub total_bytes: u64,
     chunk: Vec<u8>,
+    repacking: Repacking,
 }
 
 impl<S: Store> Loading<S> {
-    pub fn into(store: S, spec: &ModelSpec, checkpoint: &Checkpoint) -> Result<Self> {
+    pub fn into(store: S, spec: &ModelSpec, checkpoint: &Checkpoint, format: WeightFormat) -> Result<Self> {
         let linears = distinct_linears(spec);
-        let mut total_bytes = 0;
+        let (mut total_bytes, mut wanted_bytes) = (0, 0);
         for slice in linears.iter().flat_map(|linear| &linear.rows) {
-            total_bytes += slice.rows.len() as u64 * row_bytes(checkpoint.tensor(&slice.tensor)?)?;
+            let tensor = checkpoint.tensor(&slice.tensor)?;
+            let rows = slice.rows.len() as u64;
+            total_bytes += rows * row_bytes(tensor)?;
+            wanted_bytes += rows * repack::row_bytes(format.of(tensor.format), cols(tensor)?).unwrap_or(0);
         }
-        let free = store.free_bytes();
-        if total_bytes > free {
-            return Err(Error::OutOfMemory { wanted_bytes: total_bytes, free_bytes: free });
+        let free_bytes = store.free_bytes();
+        if wanted_bytes > free_bytes {
+            return Err(Error::OutOfMemory { wanted_bytes, free_bytes });
         }
         Ok(Loading {
             store,
+            format,
             linears,
             done: vec![],
             current: None,
@@ -117,13 +124,14 @@ impl<S: Store> Loading<S> {
             done_bytes: 0,
             total_bytes,
             chunk: vec![],
+            repacking: Repacking::default(),
         })
     }
 
-    /// The formats that the linears are stored in.
+    /// The formats that the linears will be held in.
     pub fn formats(&self, checkpoint: &Checkpoint) -> Result<BTreeSet<Format>> {
         let slices = self.linears.iter().flat_map(|linear| &linear.rows);
-        slices.map(|slice| Ok(checkpoint.tensor(&slice.tensor)?.format)).collect()
+        slices.map(|slice| Ok(self.format.of(checkpoint.tensor(&slice.tensor)?.format))).collect()
     }
 
     /// Reads one chunk; true when everything is in.
@@ -131,7 +139,10 @@ impl<S: Store> Loading<S> {
         let Some(linear) = self.linears.get(self.done.len()) else { return Ok(true) };
         let Some(slice) = linear.rows.get(self.slice) else {
             let mut matrix = self.current.take().ok_or_else(|| nothing_to_load(linear))?;
-            set_scales(checkpoint, linear, &mut matrix)?;
+            match self.repacking.take() {
+                Some((scale_cols, scales)) => matrix.set_scales(scale_cols, &scales)?,
+                None => set_scales(checkpoint, linear, &mut matrix)?,
+            }
             if !linear.bias.is_empty() {
                 let mut bias = vec![];
                 for slice in &linear.bias {
@@ -144,11 +155,12 @@ impl<S: Store> Loading<S> {
             return Ok(self.done.len() == self.linears.len());
         };
         let tensor = checkpoint.tensor(&slice.tensor)?;
+        let format = self.format.of(tensor.format);
         let matrix = match &mut self.current {
             Some(matrix) => matrix,
-            empty => empty.insert(self.store.matrix(tensor.format, linear.out(), cols(tensor)?)?),
+            empty => empty.insert(self.store.matrix(format, linear.out(), cols(tensor)?)?),
         };
-        if matrix.format() != tensor.format || matrix.cols() != cols(tensor)? {
+        if matrix.format() != format || matrix.cols() != cols(tensor)? {
             let expected = format!("rows of {} columns in {}", matrix.cols(), matrix.format());
             return Err(Error::unsupported(&tensor.name, expected, format!("{:?} in {}", tensor.shape, tensor.format)));
         }
@@ -168,7 +180,12 @@ impl<S: Store> Loading<S> {
         let above: usize = linear.rows[..self.slice].iter().map(|slice| slice.rows.len()).sum();
         let places: Vec<usize> =
             (self.rows_in..self.rows_in + count).map(|row| above + slice.order.place(row)).collect();
-        matrix.set_rows(&places, &self.chunk)?;
+        if format == tensor.format {
+            matrix.set_rows(&places, &self.chunk)?;
+        } else {
+            let packed = self.repacking.pack(tensor.format, format, matrix.cols(), &self.chunk, &places)?;
+            matrix.set_rows(&places, packed)?;
+        }
         self.rows_in += count;
         self.done_bytes += self.chunk.len() as u64;
         if self.rows_in == slice.rows.len() {

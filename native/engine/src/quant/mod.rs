@@ -7,7 +7,7 @@
 //! The one surprise: a format says nothing of NaN or infinite scales. They give what IEEE arithmetic gives, the
 //! reference in Python likewise; whoever loads weights looks for numbers that are none.
 
-mod f8_e4m3;
+pub mod f8_e4m3;
 mod float;
 mod q2_k;
 mod q3_k;
@@ -22,6 +22,39 @@ mod q8_0;
 
 #[cfg(test)]
 mod tests;
+
+/// The format that weights are held in, as a caller asks for it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum WeightFormat {
+    /// As they are stored.
+    #[default]
+    Keep,
+    /// F32, F16 and BF16 become F8_E4M3 with a scale a row; others stay as they are.
+    Fp8,
+}
+
+impl WeightFormat {
+    /// What weights that are stored in `stored` become.
+    pub fn of(self, stored: Format) -> Format {
+        match (self, stored) {
+            (WeightFormat::Fp8, Format::F32 | Format::F16 | Format::Bf16) => Format::F8E4m3,
+            _ => stored,
+        }
+    }
+}
+
+/// The largest magnitude; of nothing 0. A NaN is passed over.
+pub fn largest(weights: &[f32]) -> f32 {
+    let mut lanes = [0.0_f32; 16];
+    let (chunks, rest) = weights.as_chunks::<16>();
+    for chunk in chunks {
+        for (lane, weight) in lanes.iter_mut().zip(chunk) {
+            let magnitude = weight.abs();
+            *lane = if magnitude > *lane { magnitude } else { *lane };
+        }
+    }
+    lanes.iter().chain(rest).fold(0.0, |largest: f32, weight| largest.max(weight.abs()))
+}
 
 use crate::error::{Error, Result};
 

@@ -69,3 +69,23 @@ fn bytes_and_weights_must_fit() {
         }
     }
 }
+
+/// Runs of weights that are hard to pack: random ones of many sizes, zeros, one outlier, subnormals, the largest.
+pub fn adversarial_runs() -> Vec<Vec<f32>> {
+    let mut state = 7_u64;
+    let mut random = move || {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        ((state >> 33) as f64 / f64::from(1_u32 << 30) - 1.0) as f32
+    };
+    let mut runs: Vec<Vec<f32>> = vec![vec![0.0; 32], vec![-0.0; 32], vec![0.0, -0.0, 1.0, -1.0]];
+    for exponent in [-149, -140, -126, -119, -60, -7, 0, 7, 60, 120, 127] {
+        let size = 2.0_f64.powi(exponent) as f32;
+        runs.push((0..128).map(|_| random() * size).collect());
+        // An outlier that leaves the others a handful of codes.
+        runs.push((0..64).map(|i| if i == 17 { size } else { random() * size * 1e-4 }).collect());
+        runs.push(vec![size, -size, size.next_down(), -size.next_down()]);
+    }
+    runs.push(vec![f32::MAX, -f32::MAX, f32::MIN_POSITIVE, f32::from_bits(1)]);
+    runs.push(vec![f32::from_bits(1), -f32::from_bits(1), f32::from_bits(3), 0.0]);
+    runs
+}

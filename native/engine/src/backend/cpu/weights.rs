@@ -6,7 +6,7 @@ use crate::{
     checkpoint::Checkpoint,
     error::Result,
     model::spec::ModelSpec,
-    quant::Format,
+    quant::{Format, WeightFormat},
 };
 
 pub type Weights = weights::Weights<Matrix>;
@@ -66,7 +66,12 @@ impl Packed for Matrix {
 
 impl Loading {
     pub fn new(spec: &ModelSpec, checkpoint: &Checkpoint) -> Result<Self> {
-        Loading::into(Host, spec, checkpoint)
+        Loading::with(spec, checkpoint, WeightFormat::Keep)
+    }
+
+    /// In another format than the stored one.
+    pub fn with(spec: &ModelSpec, checkpoint: &Checkpoint, format: WeightFormat) -> Result<Self> {
+        Loading::into(Host, spec, checkpoint, format)
     }
 }
 

@@ -33,6 +33,7 @@ use crate::{
     checkpoint::Checkpoint,
     error::{Error, Result},
     model::spec::ModelSpec,
+    quant::WeightFormat,
 };
 
 /// A GPU and its compiler, both ready; the error names what is missing.
@@ -63,19 +64,26 @@ pub struct Loading {
 }
 
 impl Loading {
-    pub fn new(spec: &ModelSpec, checkpoint: &Checkpoint, ordinal: usize, context: usize) -> Result<Loading> {
-        Loading::with(spec, checkpoint, ordinal, context, KvFormat::default())
+    pub fn new(
+        spec: &ModelSpec,
+        checkpoint: &Checkpoint,
+        format: WeightFormat,
+        ordinal: usize,
+        context: usize,
+    ) -> Result<Loading> {
+        Loading::with(spec, checkpoint, format, ordinal, context, KvFormat::default())
     }
 
     pub fn with(
         spec: &ModelSpec,
         checkpoint: &Checkpoint,
+        format: WeightFormat,
         ordinal: usize,
         context: usize,
         kv: KvFormat,
     ) -> Result<Loading> {
         let device = open(ordinal)?;
-        let weights = weights::Loading::new(&device, spec, checkpoint)?;
+        let weights = weights::Loading::new(&device, spec, checkpoint, format)?;
         let dimensions = Dimensions::of(spec, kv, context, device.multiprocessors);
         let spec = spec.clone();
         Ok(Loading { device, spec, weights, loaded: None, dimensions, plan: None, context, compiling: None })

@@ -15,7 +15,7 @@ use crate::{
     checkpoint::Checkpoint,
     error::{Error, Result},
     model::spec::{ModelSpec, NormKind},
-    quant::Format,
+    quant::{Format, WeightFormat},
 };
 
 pub type Weights = weights::Weights<Matrix, Norm>;
@@ -41,8 +41,8 @@ impl Store for Vram {
 }
 
 impl Loading {
-    pub fn new(device: &Arc<Device>, spec: &ModelSpec, checkpoint: &Checkpoint) -> Result<Self> {
-        Loading::into(Vram(Arc::clone(device)), spec, checkpoint)
+    pub fn new(device: &Arc<Device>, spec: &ModelSpec, checkpoint: &Checkpoint, format: WeightFormat) -> Result<Self> {
+        Loading::into(Vram(Arc::clone(device)), spec, checkpoint, format)
     }
 }
 
