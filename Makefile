@@ -86,7 +86,8 @@ bench: build ## measure speed; MODELS="a.gguf folder …" picks checkpoints, LLA
 	@python3 tools/bench_tensors.py
 
 .PHONY: quality
-quality: build ## check what takes minutes: SmolLM2 in pure Gleam gives the ids of transformers
+quality: build ## what takes minutes: the cost of each weight format, and SmolLM2 in pure Gleam against transformers
+	@models='$(MODELS)'; [ -n "$$models" ] || models=$$(python3 tools/fetch_model.py); python3 tools/quality.py $$models
 	@model=$$(python3 tools/fetch_model.py); gleam run --no-print-progress -m quality/smollm2 -- "$$model"
 
 .PHONY: speed
@@ -110,6 +111,7 @@ lint: build ## clippy, warnings, formats and the speed table, each as an error
 	@gleam build --warnings-as-errors
 	@if gleam format --help >/dev/null 2>&1; then gleam format --check; fi
 	@python3 tools/speed_table.py --check
+	@python3 tools/quality.py --check
 	@python3 tools/speed_chart.py --check
 	@if [ -f mix.exs ]; then mix format --check-formatted && mix compile --force --warnings-as-errors; fi
 

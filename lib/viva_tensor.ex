@@ -48,7 +48,7 @@ defmodule VivaTensor do
           {:device, :auto | :cpu | {:cuda, non_neg_integer()} | :beam}
           | {:context, pos_integer() | nil}
           | {:threads, pos_integer() | nil}
-          | {:weights, :keep}
+          | {:weights, :keep | :fp8 | :int8 | {:int4, 32 | 64 | 128} | :int8_sparse24 | :int4_sparse24}
           | {:on_progress, (non_neg_integer(), non_neg_integer() -> :cont | :halt | term()) | nil}
 
   @type generate_option ::
@@ -83,7 +83,9 @@ defmodule VivaTensor do
       is. `:beam` is pure Gleam, slow, and there where `gleam` was on PATH when this was compiled
     * `context` (the model's, 8192 at most): the longest prompt and answer together, in tokens
     * `threads` (one a core): threads that compute
-    * `weights` (`:keep`): the format of the weights in memory; as the checkpoint has them
+    * `weights` (`:keep`): the format of the weights in memory: as the checkpoint has them, or `:fp8`, where matrices
+      that are stored in 16 or 32 bits become 8-bit floats with a scale a row; on the CPU also `:int8`,
+      `{:int4, group}` with a scale for each 32, 64 or 128 columns, `:int8_sparse24` and `:int4_sparse24`
     * `on_progress`: is called with done and total bytes some twenty times a second; when it returns `:halt`, loading
       ends with the error `:load_cancelled`
 

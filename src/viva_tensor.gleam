@@ -42,6 +42,7 @@ import viva_tensor/machine
 import viva_tensor/native
 import viva_tensor/network
 import viva_tensor/otp
+import viva_tensor/quant
 import viva_tensor/random
 import viva_tensor/reduction
 import viva_tensor/safetensors
@@ -70,10 +71,24 @@ pub type Device {
   Beam
 }
 
-/// How weights are held in memory.
+/// How weights are held in memory. All but `Keep` pack the matrices that are
+/// stored in 16 or 32 bits while they are loaded; those that are stored in fewer
+/// bits stay as they are. docs/which_format_when.md says what each costs.
 pub type Weights {
   /// In the format of the checkpoint.
   Keep
+  /// As 8-bit floats (E4M3) with a scale a row.
+  Fp8
+  /// As 8-bit integers with a scale a row. On the CPU only, as all below.
+  Int8
+  /// As 4-bit integers with a scale for each group of 32, 64 or 128 columns;
+  /// embedding and head as `Int8`.
+  Int4(group: Int)
+  /// Two of four weights, those of largest magnitude, as 8-bit integers with a
+  /// scale a row; embedding and head as `Int8`.
+  Int8Sparse24
+  /// The same with 4-bit integers.
+  Int4Sparse24
 }
 
 /// What a function that is told of pieces or of progress wants next.
@@ -115,7 +130,8 @@ pub fn load_model(path: String) -> Result(Model, Error) {
 /// Loads a checkpoint as the options say.
 ///
 /// Errors: those of `load_model`, `InvalidOption` for a value out of range,
-/// and `LoadCancelled` when the progress function returned `Stop`.
+/// `Unsupported` for a format of weights that the device does not have, and
+/// `LoadCancelled` when the progress function returned `Stop`.
 ///
 /// ```gleam
 /// let options = t.load_opts() |> t.device(t.Cpu) |> t.context(4096)
@@ -125,8 +141,14 @@ pub fn load_model_with(
   path: String,
   options: LoadOpts,
 ) -> Result(Model, Error) {
-  // The one format so far, and what the library does by itself.
-  let Keep = options.weights
+  let weights = case options.weights {
+    Keep -> native.Keep
+    Fp8 -> native.Fp8
+    Int8 -> native.Int8
+    Int4(group:) -> native.Int4(group:)
+    Int8Sparse24 -> native.Int8Sparse24
+    Int4Sparse24 -> native.Int4Sparse24
+  }
   let on_progress = fn(done_bytes, total_bytes) {
     native_next(options.on_progress(LoadProgress(done_bytes:, total_bytes:)))
   }
@@ -136,7 +158,8 @@ pub fn load_model_with(
     Cuda(index) -> engine.Cuda(index)
     Beam -> engine.Beam
   }
-  engine.load(path, device, options.context, options.threads, on_progress)
+  let LoadOpts(context:, threads:, ..) = options
+  engine.load(path, device, context, threads, weights, on_progress)
   |> otp.map_ok(Model)
   |> otp.map_error(public_error)
 }
@@ -188,7 +211,7 @@ pub fn threads(options: LoadOpts, threads: Int) -> LoadOpts {
 /// Chooses the format of the weights in memory. Without it: `Keep`.
 ///
 /// ```gleam
-/// t.load_opts() |> t.weights(t.Keep)
+/// t.load_opts() |> t.weights(t.Fp8)
 /// ```
 pub fn weights(options: LoadOpts, weights: Weights) -> LoadOpts {
   LoadOpts(..options, weights:)
@@ -1070,6 +1093,46 @@ pub type Conv2dConfig {
 pub type AttentionMask {
   NoMask
   AddMask(Tensor)
+}
+
+/// A weight in few bits, packed once for many products. Its memory, which is the
+/// native library's where that is loaded, is freed with the last reference.
+pub type PackedWeight =
+  quant.PackedWeight
+
+/// What happens to a weight that has more than two numbers other than 0 in four.
+pub type Pruning {
+  /// The two of largest magnitude are kept; `packed_info` tells how many went.
+  Magnitude
+  /// It is an error.
+  Exact
+}
+
+/// What is added to each row of a product.
+pub type Bias {
+  NoBias
+  /// [out_features]
+  Bias(Tensor)
+}
+
+/// What a packed weight is.
+pub type PackedInfo {
+  PackedInfo(
+    /// Such as "fp8" or "int8, two of four".
+    format: String,
+    /// What shares a scale, such as "a scale for each 16 inputs of an output".
+    scales: String,
+    in_features: Int,
+    out_features: Int,
+    /// In memory; on the BEAM float32 takes the place of the few bits.
+    bytes: Int,
+    /// The norm of what packing changed, over the norm of the weight.
+    relative_error: Float,
+    /// The largest change of a weight.
+    largest_error: Float,
+    /// Weights other than 0 that two of four had no room for.
+    pruned: Int,
+  )
 }
 
 // Making tensors.
@@ -2582,6 +2645,510 @@ pub fn linear(
 ) -> Result(Tensor, TensorError) {
   network.linear(input, weight, bias)
   |> tensor_result
+}
+
+// Packed weights.
+
+/// Packs [in_features, out_features] as 8-bit floats (E4M3) with a
+/// scale for each output.
+///
+/// Errors: `DimensionError` for other than two axes, `NonFinite`, and
+/// `InvalidArgument` for a shape that does not fit.
+///
+/// ```gleam
+/// let weight = t.random_normal_seeded([32, 2], 0.0, 1.0, 7)
+/// let assert Ok(packed) = t.prepack_fp8_weight(weight)
+/// t.packed_info(packed).in_features
+/// // -> 32
+/// ```
+pub fn prepack_fp8_weight(
+  weight: Tensor,
+) -> Result(PackedWeight, TensorError) {
+  quant.pack(weight, quant.Fp8, quant.InOut, quant.Magnitude)
+  |> tensor_result
+}
+
+/// `prepack_fp8_weight` of [out_features, in_features].
+///
+/// Errors: those of `prepack_fp8_weight`.
+///
+/// ```gleam
+/// let weight = t.random_normal_seeded([2, 32], 0.0, 1.0, 7)
+/// let assert Ok(packed) = t.prepack_fp8_weight_transposed(weight)
+/// t.packed_info(packed).in_features
+/// // -> 32
+/// ```
+pub fn prepack_fp8_weight_transposed(
+  weight: Tensor,
+) -> Result(PackedWeight, TensorError) {
+  quant.pack(weight, quant.Fp8, quant.OutIn, quant.Magnitude)
+  |> tensor_result
+}
+
+/// Packs [in_features, out_features] as 8-bit floats (E4M3) with a
+/// scale for each `block` inputs of an output; `block` divides in_features.
+///
+/// Errors: `DimensionError` for other than two axes, `NonFinite`, and
+/// `InvalidArgument` for a shape that does not fit.
+///
+/// ```gleam
+/// let weight = t.random_normal_seeded([32, 2], 0.0, 1.0, 7)
+/// let assert Ok(packed) = t.prepack_fp8_weight_blocked(weight, 16)
+/// t.packed_info(packed).in_features
+/// // -> 32
+/// ```
+pub fn prepack_fp8_weight_blocked(
+  weight: Tensor,
+  block: Int,
+) -> Result(PackedWeight, TensorError) {
+  quant.pack(weight, quant.Fp8Blocks(block), quant.InOut, quant.Magnitude)
+  |> tensor_result
+}
+
+/// `prepack_fp8_weight_blocked` of [out_features, in_features].
+///
+/// Errors: those of `prepack_fp8_weight_blocked`.
+///
+/// ```gleam
+/// let weight = t.random_normal_seeded([2, 32], 0.0, 1.0, 7)
+/// let assert Ok(packed) = t.prepack_fp8_weight_blocked_transposed(weight, 16)
+/// t.packed_info(packed).in_features
+/// // -> 32
+/// ```
+pub fn prepack_fp8_weight_blocked_transposed(
+  weight: Tensor,
+  block: Int,
+) -> Result(PackedWeight, TensorError) {
+  quant.pack(weight, quant.Fp8Blocks(block), quant.OutIn, quant.Magnitude)
+  |> tensor_result
+}
+
+/// Packs [in_features, out_features] as 8-bit integers with a
+/// scale for each output.
+///
+/// Errors: `DimensionError` for other than two axes, `NonFinite`, and
+/// `InvalidArgument` for a shape that does not fit.
+///
+/// ```gleam
+/// let weight = t.random_normal_seeded([32, 2], 0.0, 1.0, 7)
+/// let assert Ok(packed) = t.prepack_int8_weight(weight)
+/// t.packed_info(packed).in_features
+/// // -> 32
+/// ```
+pub fn prepack_int8_weight(
+  weight: Tensor,
+) -> Result(PackedWeight, TensorError) {
+  quant.pack(weight, quant.Int8, quant.InOut, quant.Magnitude)
+  |> tensor_result
+}
+
+/// `prepack_int8_weight` of [out_features, in_features].
+///
+/// Errors: those of `prepack_int8_weight`.
+///
+/// ```gleam
+/// let weight = t.random_normal_seeded([2, 32], 0.0, 1.0, 7)
+/// let assert Ok(packed) = t.prepack_int8_weight_transposed(weight)
+/// t.packed_info(packed).in_features
+/// // -> 32
+/// ```
+pub fn prepack_int8_weight_transposed(
+  weight: Tensor,
+) -> Result(PackedWeight, TensorError) {
+  quant.pack(weight, quant.Int8, quant.OutIn, quant.Magnitude)
+  |> tensor_result
+}
+
+/// Packs [in_features, out_features] as 4-bit integers with a
+/// scale for each `group` inputs of an output: 32, 64 or 128, and it divides
+/// in_features.
+///
+/// Errors: `DimensionError` for other than two axes, `NonFinite`, and
+/// `InvalidArgument` for a shape that does not fit.
+///
+/// ```gleam
+/// let weight = t.random_normal_seeded([32, 2], 0.0, 1.0, 7)
+/// let assert Ok(packed) = t.prepack_int4_weight(weight, 32)
+/// t.packed_info(packed).in_features
+/// // -> 32
+/// ```
+pub fn prepack_int4_weight(
+  weight: Tensor,
+  group: Int,
+) -> Result(PackedWeight, TensorError) {
+  quant.pack(weight, quant.Int4(group), quant.InOut, quant.Magnitude)
+  |> tensor_result
+}
+
+/// `prepack_int4_weight` of [out_features, in_features].
+///
+/// Errors: those of `prepack_int4_weight`.
+///
+/// ```gleam
+/// let weight = t.random_normal_seeded([2, 32], 0.0, 1.0, 7)
+/// let assert Ok(packed) = t.prepack_int4_weight_transposed(weight, 32)
+/// t.packed_info(packed).in_features
+/// // -> 32
+/// ```
+pub fn prepack_int4_weight_transposed(
+  weight: Tensor,
+  group: Int,
+) -> Result(PackedWeight, TensorError) {
+  quant.pack(weight, quant.Int4(group), quant.OutIn, quant.Magnitude)
+  |> tensor_result
+}
+
+/// Packs two of each four consecutive inputs as 8-bit integers, with a scale for
+/// each output; in_features is a multiple of 8.
+///
+/// Errors: `DimensionError` for other than two axes, `NonFinite`, and
+/// `InvalidArgument` for a shape that does not fit, or
+/// for what does not fit and is to be exact.
+///
+/// ```gleam
+/// let assert Ok(weight) = t.matrix(8, 1, [4.0, 0.0, 0.0, 2.0, 1.0, 2.0, 3.0, 4.0])
+/// let assert Ok(packed) = t.prepack_int8_sparse_24_weight(weight, t.Magnitude)
+/// t.packed_info(packed).pruned
+/// // -> 2
+/// ```
+pub fn prepack_int8_sparse_24_weight(
+  weight: Tensor,
+  pruning: Pruning,
+) -> Result(PackedWeight, TensorError) {
+  quant.pack(weight, quant.Int8Sparse24, quant.InOut, quant_pruning(pruning))
+  |> tensor_result
+}
+
+/// `prepack_int8_sparse_24_weight` of [out_features, in_features].
+///
+/// Errors: those of `prepack_int8_sparse_24_weight`.
+///
+/// ```gleam
+/// let assert Ok(weight) = t.matrix(1, 8, [4.0, 0.0, 0.0, 2.0, 1.0, 2.0, 3.0, 4.0])
+/// let assert Ok(packed) = t.prepack_int8_sparse_24_weight_transposed(weight, t.Magnitude)
+/// t.packed_info(packed).pruned
+/// // -> 2
+/// ```
+pub fn prepack_int8_sparse_24_weight_transposed(
+  weight: Tensor,
+  pruning: Pruning,
+) -> Result(PackedWeight, TensorError) {
+  quant.pack(weight, quant.Int8Sparse24, quant.OutIn, quant_pruning(pruning))
+  |> tensor_result
+}
+
+/// Packs two of each four consecutive inputs as 4-bit integers, with a scale for
+/// each output; in_features is a multiple of 8.
+///
+/// Errors: `DimensionError` for other than two axes, `NonFinite`, and
+/// `InvalidArgument` for a shape that does not fit, or
+/// for what does not fit and is to be exact.
+///
+/// ```gleam
+/// let assert Ok(weight) = t.matrix(8, 1, [4.0, 0.0, 0.0, 2.0, 1.0, 2.0, 3.0, 4.0])
+/// let assert Ok(packed) = t.prepack_int4_sparse_24_weight(weight, t.Magnitude)
+/// t.packed_info(packed).pruned
+/// // -> 2
+/// ```
+pub fn prepack_int4_sparse_24_weight(
+  weight: Tensor,
+  pruning: Pruning,
+) -> Result(PackedWeight, TensorError) {
+  quant.pack(weight, quant.Int4Sparse24, quant.InOut, quant_pruning(pruning))
+  |> tensor_result
+}
+
+/// `prepack_int4_sparse_24_weight` of [out_features, in_features].
+///
+/// Errors: those of `prepack_int4_sparse_24_weight`.
+///
+/// ```gleam
+/// let assert Ok(weight) = t.matrix(1, 8, [4.0, 0.0, 0.0, 2.0, 1.0, 2.0, 3.0, 4.0])
+/// let assert Ok(packed) = t.prepack_int4_sparse_24_weight_transposed(weight, t.Magnitude)
+/// t.packed_info(packed).pruned
+/// // -> 2
+/// ```
+pub fn prepack_int4_sparse_24_weight_transposed(
+  weight: Tensor,
+  pruning: Pruning,
+) -> Result(PackedWeight, TensorError) {
+  quant.pack(weight, quant.Int4Sparse24, quant.OutIn, quant_pruning(pruning))
+  |> tensor_result
+}
+
+/// x W + b with a weight in FP8 and inputs as they are: [batch, in_features] to
+/// [batch, out_features], in float32.
+///
+/// Errors: `ShapeMismatch`, `DimensionError`, `NonFinite`, and `InvalidArgument`
+/// for a weight that was packed otherwise.
+///
+/// ```gleam
+/// let assert Ok(packed) = t.prepack_fp8_weight_blocked(t.ones([32, 2]), 16)
+/// let assert Ok(product) = t.linear_fp8_w8a16(t.ones([1, 32]), packed, t.NoBias)
+/// t.to_list(product)
+/// // -> [32.0, 32.0]
+/// ```
+pub fn linear_fp8_w8a16(
+  input: Tensor,
+  packed: PackedWeight,
+  bias: Bias,
+) -> Result(Tensor, TensorError) {
+  quant_linear(
+    input,
+    packed,
+    "fp8",
+    quant.Float,
+    bias,
+    "linear_fp8_w8a16",
+  )
+}
+
+/// x W + b with weight and inputs in FP8: each row of the input is rounded to E4M3
+/// with a scale of its own.
+///
+/// Errors: `ShapeMismatch`, `DimensionError`, `NonFinite`, and `InvalidArgument`
+/// for a weight that was packed otherwise.
+///
+/// ```gleam
+/// let assert Ok(packed) = t.prepack_fp8_weight(t.ones([32, 2]))
+/// let assert Ok(product) = t.linear_fp8(t.ones([1, 32]), packed, t.NoBias)
+/// t.to_list(product)
+/// // -> [32.0, 32.0]
+/// ```
+pub fn linear_fp8(
+  input: Tensor,
+  packed: PackedWeight,
+  bias: Bias,
+) -> Result(Tensor, TensorError) {
+  quant_linear(input, packed, "fp8", quant.RoundedFp8, bias, "linear_fp8")
+}
+
+/// x W + b with weight and inputs in 8-bit integers: each row of the input is
+/// rounded with a scale of its own.
+///
+/// Errors: `ShapeMismatch`, `DimensionError`, `NonFinite`, and `InvalidArgument`
+/// for a weight that was packed otherwise.
+///
+/// ```gleam
+/// let assert Ok(packed) = t.prepack_int8_weight(t.ones([32, 2]))
+/// let assert Ok(product) = t.linear_int8(t.ones([1, 32]), packed, t.NoBias)
+/// t.to_list(product)
+/// // -> [32.0, 32.0]
+/// ```
+pub fn linear_int8(
+  input: Tensor,
+  packed: PackedWeight,
+  bias: Bias,
+) -> Result(Tensor, TensorError) {
+  quant_linear(
+    input,
+    packed,
+    "int8",
+    quant.RoundedInt8,
+    bias,
+    "linear_int8",
+  )
+}
+
+/// x W + b with a weight in 4-bit integers and inputs as they are.
+///
+/// Errors: `ShapeMismatch`, `DimensionError`, `NonFinite`, and `InvalidArgument`
+/// for a weight that was packed otherwise.
+///
+/// ```gleam
+/// let assert Ok(packed) = t.prepack_int4_weight(t.ones([32, 2]), 32)
+/// let assert Ok(product) = t.linear_int4(t.ones([1, 32]), packed, t.NoBias)
+/// t.to_list(product)
+/// // -> [32.0, 32.0]
+/// ```
+pub fn linear_int4(
+  input: Tensor,
+  packed: PackedWeight,
+  bias: Bias,
+) -> Result(Tensor, TensorError) {
+  quant_linear(input, packed, "int4", quant.Float, bias, "linear_int4")
+}
+
+/// x W + b with two of four weights in 8-bit integers and inputs in 8-bit ones:
+/// each row of the input is rounded with a scale of its own.
+///
+/// Errors: those of `linear_int8`.
+///
+/// ```gleam
+/// let assert Ok(packed) = t.prepack_int8_sparse_24_weight(t.ones([32, 2]), t.Magnitude)
+/// let assert Ok(product) = t.linear_int8_sparse(t.ones([1, 32]), packed, t.NoBias)
+/// t.to_list(product)
+/// // -> [16.0, 16.0]
+/// ```
+pub fn linear_int8_sparse(
+  input: Tensor,
+  packed: PackedWeight,
+  bias: Bias,
+) -> Result(Tensor, TensorError) {
+  quant_linear(
+    input,
+    packed,
+    "int8, two of four",
+    quant.RoundedInt8,
+    bias,
+    "linear_int8_sparse",
+  )
+}
+
+/// x W + b with two of four weights in 4-bit integers and inputs in 8-bit ones:
+/// each row of the input is rounded with a scale of its own.
+///
+/// Errors: those of `linear_int8`.
+///
+/// ```gleam
+/// let assert Ok(packed) = t.prepack_int4_sparse_24_weight(t.ones([32, 2]), t.Magnitude)
+/// let assert Ok(product) = t.linear_int4_sparse(t.ones([1, 32]), packed, t.NoBias)
+/// t.to_list(product)
+/// // -> [16.0, 16.0]
+/// ```
+pub fn linear_int4_sparse(
+  input: Tensor,
+  packed: PackedWeight,
+  bias: Bias,
+) -> Result(Tensor, TensorError) {
+  quant_linear(
+    input,
+    packed,
+    "int4, two of four",
+    quant.RoundedInt8,
+    bias,
+    "linear_int4_sparse",
+  )
+}
+
+/// gelu(x W + b) with weight and inputs in FP8, gelu being the exact one.
+///
+/// Errors: those of `linear_fp8`.
+///
+/// ```gleam
+/// let assert Ok(packed) = t.prepack_fp8_weight(t.ones([32, 2]))
+/// let assert Ok(y) = t.linear_gelu_fp8(t.ones([1, 32]), packed, t.NoBias)
+/// t.to_list(y)
+/// // -> [32.0, 32.0]
+/// ```
+pub fn linear_gelu_fp8(
+  input: Tensor,
+  packed: PackedWeight,
+  bias: Bias,
+) -> Result(Tensor, TensorError) {
+  otp.map_ok(linear_fp8(input, packed, bias), gelu)
+}
+
+/// silu(x G) (x U) + b, the gated product of SwiGLU (Shazeer 2020), with weights
+/// and inputs in FP8: two packed weights of one shape.
+///
+/// Errors: those of `linear_fp8`, and `ShapeMismatch` when the two differ.
+///
+/// ```gleam
+/// let assert Ok(up) = t.prepack_fp8_weight(t.ones([32, 2]))
+/// let assert Ok(gate) = t.prepack_fp8_weight(t.zeros([32, 2]))
+/// let assert Ok(y) = t.linear_swiglu_fp8(t.ones([1, 32]), gate, up, t.NoBias)
+/// t.to_list(y)
+/// // -> [0.0, 0.0]
+/// ```
+pub fn linear_swiglu_fp8(
+  input: Tensor,
+  gate: PackedWeight,
+  up: PackedWeight,
+  bias: Bias,
+) -> Result(Tensor, TensorError) {
+  use gate <- otp.try(linear_fp8(input, gate, NoBias))
+  use up <- otp.try(linear_fp8(input, up, NoBias))
+  use product <- otp.try(mul(silu(gate), up))
+  case bias {
+    NoBias -> Ok(product)
+    Bias(bias) ->
+      case shape(product), shape(bias) {
+        [_, outputs], [found] if outputs == found ->
+          elementwise.binary_broadcast(kernel.Add, product, bias)
+          |> tensor_result
+        expected, got -> Error(ShapeMismatch(expected:, got:))
+      }
+  }
+}
+
+/// What a packed weight is, and what packing lost.
+///
+/// ```gleam
+/// let assert Ok(packed) = t.prepack_int4_weight(t.ones([64, 2]), 32)
+/// t.packed_info(packed).scales
+/// // -> "a scale for each 32 inputs of an output"
+/// ```
+pub fn packed_info(packed: PackedWeight) -> PackedInfo {
+  let of_inputs = fn(count) {
+    "a scale for each " <> otp.int_to_string(count) <> " inputs of an output"
+  }
+  let scales = case quant.format(packed) {
+    quant.Fp8Blocks(columns:) -> of_inputs(columns)
+    quant.Int4(group:) -> of_inputs(group)
+    _ -> "a scale for each output"
+  }
+  PackedInfo(
+    format: quant_name(packed),
+    scales:,
+    in_features: quant.inputs(packed),
+    out_features: quant.outputs(packed),
+    bytes: quant.bytes(packed),
+    relative_error: quant.relative_error(packed),
+    largest_error: quant.largest_error(packed),
+    pruned: quant.pruned(packed),
+  )
+}
+
+/// What a packed weight means: float32, [in_features, out_features].
+///
+/// Errors: `InvalidArgument` when memory is short.
+///
+/// ```gleam
+/// let assert Ok(weight) = t.matrix(2, 1, [127.0, 1.4])
+/// let assert Ok(packed) = t.prepack_int8_weight(weight)
+/// let assert Ok(unpacked) = t.unpack(packed)
+/// t.to_list(unpacked)
+/// // -> [127.0, 1.0]
+/// ```
+pub fn unpack(packed: PackedWeight) -> Result(Tensor, TensorError) {
+  quant.unpack(packed) |> tensor_result
+}
+
+fn quant_pruning(pruning: Pruning) -> quant.Pruning {
+  case pruning {
+    Magnitude -> quant.Magnitude
+    Exact -> quant.Exact
+  }
+}
+
+fn quant_name(packed: PackedWeight) -> String {
+  case quant.format(packed) {
+    quant.Fp8 | quant.Fp8Blocks(_) -> "fp8"
+    quant.Int8 -> "int8"
+    quant.Int4(_) -> "int4"
+    quant.Int8Sparse24 -> "int8, two of four"
+    quant.Int4Sparse24 -> "int4, two of four"
+  }
+}
+
+fn quant_linear(
+  input: Tensor,
+  packed: PackedWeight,
+  format: String,
+  activations: quant.Activations,
+  bias: Bias,
+  op: String,
+) -> Result(Tensor, TensorError) {
+  let bias = case bias {
+    NoBias -> Error(Nil)
+    Bias(bias) -> Ok(bias)
+  }
+  case quant_name(packed) {
+    found if found == format ->
+      quant.linear(input, packed, activations, bias) |> tensor_result
+    found -> Error(InvalidArgument(op, "a weight packed as " <> format, found))
+  }
 }
 
 // Into and out of tensors.

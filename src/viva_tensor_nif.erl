@@ -18,6 +18,10 @@
 -nifs([tensor_contiguous/5, tensor_first_non_finite/2, tensor_cast/3, tensor_binary/4, tensor_unary/3]).
 -nifs([tensor_rows/5, tensor_matmul/8, tensor_conv2d/4, tensor_pool2d/4]).
 
+-export([packed_pack/5, packed_unpack/1, packed_linear/4]).
+
+-nifs([packed_pack/5, packed_unpack/1, packed_linear/4]).
+
 -on_load(on_load/0).
 
 -define(REASON, {?MODULE, reason}).
@@ -48,7 +52,8 @@ not_loaded() ->
 %% Whether the native library serves the calls.
 loaded() -> false.
 
-%% (Path, {load_options, auto | cpu, {some, Context} | none, {some, Threads} | none}) -> Loader
+%% (Path, {load_options, auto | cpu, {some, Context} | none, {some, Threads} | none, Weights}) -> Loader
+%% Weights: keep | fp8 | int8 | {int4, 32 | 64 | 128} | int8_sparse24 | int4_sparse24
 load_open(_Path, _Options) -> not_loaded().
 
 %% (Loader) -> {loading, DoneBytes, TotalBytes} | {ready, Model}
@@ -113,3 +118,14 @@ tensor_conv2d(_Dtype, _Input, _Kernel, _Size) -> not_loaded().
 
 %% (max | mean, Dtype, Data, {pool_size, Planes, H, W, PH, PW, SH, SW}) -> Data
 tensor_pool2d(_Op, _Dtype, _Input, _Size) -> not_loaded().
+
+%% Packed weights: little-endian float32 elements. viva_tensor_packed.erl says what each of these does.
+
+%% (Format, Inputs, Outputs, Transposed, Data) -> {packed, Resource, Bytes, RelativeError, LargestError, Pruned}
+packed_pack(_Format, _Inputs, _Outputs, _Transposed, _Data) -> not_loaded().
+
+%% (Resource) -> Data
+packed_unpack(_Resource) -> not_loaded().
+
+%% (Resource, float | rounded_fp8 | rounded_int8, Data, Bias | <<>>) -> Data
+packed_linear(_Resource, _Activations, _Input, _Bias) -> not_loaded().

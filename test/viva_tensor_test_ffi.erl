@@ -206,7 +206,7 @@ tensor({Name, Shape}, Start) ->
 
 %% Milliseconds from the kill of a process that loads until nobody works on that load any more.
 killed_while_loading(Path) ->
-    {ok, Loader} = viva_tensor_nif:load_open(Path, {load_options, auto, none, none}),
+    {ok, Loader} = viva_tensor_nif:load_open(Path, {load_options, auto, none, none, keep}),
     Step = fun() -> viva_tensor_nif:load_step(Loader) end,
     killed(Step, Step, Step).
 

@@ -11,8 +11,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 FACADE = ROOT / "src" / "viva_tensor.gleam"
 TESTS = ROOT / "test" / "viva_tensor"
-# The section of the facade that the second file begins with.
+# The sections of the facade that the other files begin with.
 SECOND = "\n// Products.\n"
+THIRD = "\n// Packed weights.\n"
+FOURTH = "\n// Into and out of tensors.\n"
 HEAD = '''//// The examples in the documentation of the tensor functions, written by
 //// tools/make_doc_examples.py from src/viva_tensor.gleam.
 
@@ -48,9 +50,12 @@ def write(name: str, text: str) -> None:
 def main() -> None:
     text = FACADE.read_text(encoding="utf-8")
     tensors = text[text.index("\n// Tensors.\n") :]
-    first, second = tensors.split(SECOND)
+    first, rest = tensors.split(SECOND)
+    second, rest = rest.split(THIRD)
+    packed, rest = rest.split(FOURTH)
     write("tensor_examples_of_elements_test.gleam", first)
-    write("tensor_examples_of_shapes_test.gleam", second)
+    write("tensor_examples_of_shapes_test.gleam", second + FOURTH + rest)
+    write("tensor_examples_of_packed_weights_test.gleam", packed)
 
 
 if __name__ == "__main__":

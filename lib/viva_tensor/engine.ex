@@ -21,10 +21,10 @@ defmodule VivaTensor.Engine do
 
   @spec load(binary(), tuple(), (non_neg_integer(), non_neg_integer() -> term())) ::
           {:ok, model(), tuple()} | {:error, term()}
-  def load(path, {:load_options, device, context, threads} = options, on_progress) do
+  def load(path, {:load_options, device, context, threads, weights} = options, on_progress) do
     loaded =
       if beam?(device),
-        do: load_beam(path, context, threads, on_progress),
+        do: load_beam(path, context, threads, weights, on_progress),
         else: load_native(path, options, on_progress)
 
     with {:ok, model} <- loaded, {:ok, info} <- info(model), do: {:ok, model, info}
@@ -45,12 +45,12 @@ defmodule VivaTensor.Engine do
     end
   end
 
-  defp load_beam(path, context, threads, on_progress) do
+  defp load_beam(path, context, threads, weights, on_progress) do
     next = fn done_bytes, total_bytes ->
       if on_progress.(done_bytes, total_bytes) == :halt, do: :stop, else: :continue
     end
 
-    apply(@gleam, :load, [path, :beam, context, threads, next])
+    apply(@gleam, :load, [path, :beam, context, threads, weights, next])
   end
 
   defp info({:beam_model, _} = model), do: apply(@gleam, :model_info, [model])

@@ -42,12 +42,17 @@ defmodule VivaTensor.Options do
          :ok <- check_weights(options[:weights]),
          {:ok, on_progress} <- on_progress(options[:on_progress]),
          {:ok, device} <- device(options[:device]) do
-      {:ok, {:load_options, device, maybe(options[:context]), maybe(options[:threads])}, on_progress}
+      {:ok, {:load_options, device, maybe(options[:context]), maybe(options[:threads]), options[:weights]}, on_progress}
     end
   end
 
-  defp check_weights(:keep), do: :ok
-  defp check_weights(other), do: {:error, Error.invalid_option(:weights, ":keep", other)}
+  defp check_weights(weights) when weights in [:keep, :fp8, :int8, :int8_sparse24, :int4_sparse24], do: :ok
+  defp check_weights({:int4, group}) when group in [32, 64, 128], do: :ok
+
+  defp check_weights(other) do
+    expected = ":keep, :fp8, :int8, {:int4, group} with 32, 64 or 128, :int8_sparse24 or :int4_sparse24"
+    {:error, Error.invalid_option(:weights, expected, other)}
+  end
 
   defp on_progress(nil), do: {:ok, fn _, _ -> :cont end}
   defp on_progress(function) when is_function(function, 2), do: {:ok, function}

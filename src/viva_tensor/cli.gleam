@@ -203,7 +203,8 @@ fn load(path: String, flags: Flags) -> Result(Model, Error) {
 }
 
 fn load_opts(flags: Flags) -> t.LoadOpts {
-  let options = t.load_opts() |> t.device(flags.device)
+  let options =
+    t.load_opts() |> t.device(flags.device) |> t.weights(flags.weights)
   let options = case flags.threads {
     Ok(threads) -> t.threads(options, threads)
     Error(Nil) -> options

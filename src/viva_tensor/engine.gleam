@@ -32,10 +32,11 @@ pub fn load(
   device: Device,
   context: native.Maybe(Int),
   threads: native.Maybe(Int),
+  weights: native.Weights,
   on_progress: fn(Int, Int) -> Next,
 ) -> Result(Model, Error) {
   let on_native = fn(device) {
-    native.LoadOptions(device:, context:, threads:)
+    native.LoadOptions(device:, context:, threads:, weights:)
     |> generation.load(path, _, on_progress)
     |> otp.map_ok(NativeModel)
   }
@@ -43,6 +44,8 @@ pub fn load(
     Cpu, _ -> on_native(native.Cpu)
     Cuda(index), _ -> on_native(native.Cuda(index))
     Auto, True -> on_native(native.Auto)
+    Auto, False | Beam, _ if weights != native.Keep ->
+      Error(error.Unsupported("weights", "Keep", "a packed format on the BEAM"))
     Auto, False | Beam, _ ->
       beam_model.load(path, context, threads, fn(done, total) {
         case on_progress(done, total) {

@@ -112,6 +112,11 @@ fn choose(
   }
 }
 
+/// Whether the native library is there and not left out.
+pub fn library_may_work() -> Bool {
+  native.loaded() && asked_path() != Beam
+}
+
 fn uses_library(work: Int, enough: Int) -> Bool {
   native.loaded()
   && case asked_path() {

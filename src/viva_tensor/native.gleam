@@ -28,7 +28,21 @@ pub type Device {
 }
 
 pub type LoadOptions {
-  LoadOptions(device: Device, context: Maybe(Int), threads: Maybe(Int))
+  LoadOptions(
+    device: Device,
+    context: Maybe(Int),
+    threads: Maybe(Int),
+    weights: Weights,
+  )
+}
+
+pub type Weights {
+  Keep
+  Fp8
+  Int8
+  Int4(group: Int)
+  Int8Sparse24
+  Int4Sparse24
 }
 
 pub type LoadStep {

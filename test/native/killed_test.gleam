@@ -24,7 +24,8 @@ pub fn killed_while_loading_test() {
 }
 
 pub fn killed_while_reading_a_long_prompt_test() {
-  let options = native.LoadOptions(native.Auto, native.None, native.None)
+  let options =
+    native.LoadOptions(native.Auto, native.None, native.None, native.Keep)
   let assert Ok(model) =
     generation.load(large_model(), options, fn(_, _) { generation.Continue })
   let ids = otp.repeat(42, times: 2000)

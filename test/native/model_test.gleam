@@ -2,6 +2,7 @@
 
 import support
 import viva_tensor as t
+import viva_tensor/kernel
 import viva_tensor/otp
 
 pub fn info_test() {
@@ -32,11 +33,34 @@ pub fn context_test() {
   assert info.context == 64
 }
 
+pub fn weights_test() {
+  let path = support.folder <> "llama"
+  let assert Ok(kept) = t.load_model(path)
+  let assert Ok(kept_info) = t.model_info(kept)
+  let formats = [
+    #(t.Fp8, "F8_E4M3 ("),
+    #(t.Int8, "INT8 ("),
+    #(t.Int4(32), "INT4 ("),
+    #(t.Int8Sparse24, "INT8_2:4 ("),
+    #(t.Int4Sparse24, "INT4_2:4 ("),
+  ]
+  use #(weights, name) <- support.each(formats)
+  let options = t.load_opts() |> t.device(t.Cpu) |> t.weights(weights)
+  let assert Ok(packed) = t.load_model_with(path, options)
+  let assert Ok(info) = t.model_info(packed)
+  assert support.prefix(info.weights, kernel.byte_size(<<name:utf8>>)) == name
+  assert info.weight_bytes < kept_info.weight_bytes
+  let options = t.GenerateOpts(..t.default_generate_opts(), max_new_tokens: 4)
+  let assert Ok(result) = t.generate(packed, "Hello", options)
+  assert result.token_ids != []
+}
+
 pub fn values_out_of_range_test() {
   let wrong = [
     #("threads", t.load_opts() |> t.threads(0)),
     #("threads", t.load_opts() |> t.threads(-1)),
     #("threads", t.load_opts() |> t.threads(257)),
+    #("weights", t.load_opts() |> t.weights(t.Int4(48))),
     #("context", t.load_opts() |> t.context(0)),
     #("context", t.load_opts() |> t.context(-5)),
   ]

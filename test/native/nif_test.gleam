@@ -15,7 +15,8 @@ fn garbage_requests(model: native.Model) -> List(#(String, String))
 const numbers_in_range = ["{3,1.5}", "{7,1.5}", "{9,[]}"]
 
 fn model() -> native.Model {
-  let options = native.LoadOptions(native.Auto, native.None, native.None)
+  let options =
+    native.LoadOptions(native.Auto, native.None, native.None, native.Keep)
   let path = support.folder <> "llama"
   let assert Ok(model) =
     generation.load(path, options, fn(_, _) { generation.Continue })

@@ -20,7 +20,7 @@ pub fn every_flag_test() {
       "--top-k", "none", "--top-p=.5", "--min-p", "0.25", "prompt",
       "--repetition-penalty", "2", "--seed", "3", "--stop", "a", "--stop=b=c",
       "--ignore-eos", "--logprobs", "4", "--device", "cpu", "--threads", "2",
-      "--context", "64", "--json",
+      "--context", "64", "--weights", "fp8", "--json",
     ])
   assert flags.generate
     == t.GenerateOpts(
@@ -38,6 +38,7 @@ pub fn every_flag_test() {
   assert flags.device == t.Cpu
   assert flags.threads == Ok(2)
   assert flags.context == Ok(64)
+  assert flags.weights == t.Fp8
   assert flags.format == argument.Json
 }
 

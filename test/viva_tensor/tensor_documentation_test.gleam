@@ -9,7 +9,8 @@ pub fn every_example_is_run_test() {
   let folder = "test/viva_tensor/tensor_examples_of_"
   let assert Ok(elements) = otp.read_file(folder <> "elements_test.gleam")
   let assert Ok(shapes) = otp.read_file(folder <> "shapes_test.gleam")
-  let tests = elements <> shapes
+  let assert Ok(packed) = otp.read_file(folder <> "packed_weights_test.gleam")
+  let tests = elements <> shapes <> packed
   let examples = examples(tensors)
   assert otp.length(examples) > 100
   use example <- support.each(examples)

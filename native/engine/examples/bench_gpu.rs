@@ -60,6 +60,8 @@ fn stored(format: Format, weights: usize) -> Vec<u8> {
             Format::Q6K => block[208..210].copy_from_slice(&half::f16::from_f32(1e-5).to_le_bytes()),
             Format::Q2K => (block[80..82].copy_from_slice(&scale), block[82..84].copy_from_slice(&scale)).0,
             Format::Q3K => block[108..110].copy_from_slice(&scale),
+            // Any bits are weights; no GPU has these.
+            Format::Int8 | Format::Int4 | Format::Int8Sparse24 | Format::Int4Sparse24 => {}
         }
     }
     out

@@ -10,6 +10,7 @@ use viva_tensor_engine::{
     backend::{Backend, Cache, Loading, Slot, cuda},
     checkpoint::Checkpoint,
     model,
+    quant::WeightFormat,
 };
 
 /// Relative error allowed, with keys and values in bf16: ten of its roundings, 2^-9 each.
@@ -140,8 +141,8 @@ fn load(folder: &std::path::Path, on_gpu: bool) -> Backend {
     let checkpoint = Checkpoint::open(folder).unwrap();
     let spec = model::spec(&checkpoint).unwrap();
     let mut loading = match on_gpu {
-        true => Loading::to_cuda(&spec, &checkpoint, 0, 4096).unwrap(),
-        false => Loading::to_cpu(&spec, &checkpoint, None, 4096, None).unwrap(),
+        true => Loading::to_cuda(&spec, &checkpoint, WeightFormat::Keep, 0, 4096).unwrap(),
+        false => Loading::to_cpu(&spec, &checkpoint, WeightFormat::Keep, None, 4096, None).unwrap(),
     };
     while !loading.step(&checkpoint).unwrap() {}
     loading.finish(&spec, &checkpoint).unwrap().0

@@ -32,7 +32,7 @@ fn halves(format: Format) -> &'static [usize] {
         Format::Q2K => &[80, 82],
         Format::Q3K => &[108],
         Format::Q6K => &[208],
-        Format::F32 | Format::Bf16 | Format::F8E4m3 => &[],
+        _ => &[],
     }
 }
 
@@ -41,6 +41,12 @@ fn random_row(format: Format, cols: usize, random: &mut Random) -> Vec<u8> {
     let mut row = vec![0; format.bytes_of(cols).unwrap()];
     for block in row.chunks_exact_mut(format.block_bytes()) {
         block.fill_with(|| random.next() as u8);
+        // The places of a four that are kept: any two, the lower one first.
+        if matches!(format, Format::Int8Sparse24 | Format::Int4Sparse24) {
+            let places = [0b0100, 0b1000, 0b1100, 0b1001, 0b1101, 0b1110];
+            let mut any = || places[(random.next() >> 32) as usize % 6];
+            block[format.block_bytes() - 1] = any() | any() << 4;
+        }
         match format {
             Format::F32 => block.copy_from_slice(&random.float().to_le_bytes()),
             Format::Bf16 => block.copy_from_slice(&half::bf16::from_f32(random.float()).to_le_bytes()),
@@ -72,7 +78,7 @@ fn case(format: Format, rows: usize, cols: usize, random: &mut Random) -> Case {
         format.dequantize(&row, &mut floats).unwrap();
         weights.push(floats);
     }
-    if format == Format::F8E4m3 {
+    if format.has_scales() {
         let scale = |row: usize, block: usize| 0.01 + row as f32 * 0.003 + block as f32 * 0.1;
         matrix.set_scales(48, scale).unwrap();
         for (i, row) in weights.iter_mut().enumerate() {
@@ -89,9 +95,10 @@ fn case(format: Format, rows: usize, cols: usize, random: &mut Random) -> Case {
 /// Rows that are no multiple of sixteen, columns that are no multiple of the panel's depth.
 fn cases(random: &mut Random) -> Vec<(Format, Case)> {
     let mut all = vec![];
-    for format in Format::ALL {
+    for format in Format::ALL.into_iter().chain(Format::PACKED) {
         let shapes: &[(usize, usize)] = match format.block_len() {
             1 => &[(1, 1), (37, 83), (80, 300)],
+            8 => &[(1, 8), (37, 88), (80, 304)],
             32 => &[(1, 32), (37, 96), (80, 288)],
             _ => &[(1, 256), (37, 512), (80, 768)],
         };

@@ -24,7 +24,7 @@ use viva_tensor_engine::{
     },
     checkpoint::Checkpoint,
     model::{self, spec::Activation},
-    quant::Format,
+    quant::{Format, WeightFormat},
 };
 
 /// As in golden_cuda.rs: ten roundings to bf16, one on top of the other.
@@ -371,7 +371,7 @@ fn attention_of_prompts_equals_float64() {
 fn load(path: &Path) -> (CudaModel, usize) {
     let checkpoint = Checkpoint::open(path).unwrap();
     let spec = model::spec(&checkpoint).unwrap();
-    let mut loading = Loading::with(&spec, &checkpoint, 0, 2048, KvFormat::Bf16).unwrap();
+    let mut loading = Loading::with(&spec, &checkpoint, WeightFormat::Keep, 0, 2048, KvFormat::Bf16).unwrap();
     while !loading.step(&checkpoint).unwrap() {}
     (loading.finish(&spec).unwrap(), spec.vocab)
 }

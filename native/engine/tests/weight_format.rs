@@ -1,7 +1,10 @@
 //! Weights packed while they are loaded: each against the one that is stored. What is computed with F8_E4M3 and scales a
 //! row is tests/golden.rs's, with variants/fp8_rows.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use viva_tensor_engine::{
     backend::{
@@ -59,6 +62,50 @@ fn each_weight_is_within_the_bound_of_its_row() {
                     let (exact, found) = (f64::from(*exact), f64::from(*found));
                     let step = (exact.abs() / 16.0).max(largest / 448.0 / 1024.0);
                     assert!((found - exact).abs() <= step * (1.0 + 1e-6), "{name}, row {row}: {found} for {exact}");
+                }
+            }
+        }
+    }
+}
+
+/// Scales of one row, blocks and groups with a shorter last one, and rows that are no whole blocks.
+#[test]
+fn packed_rows_are_what_the_reference_packs() {
+    let level = Level::available()[0];
+    let formats = [
+        WeightFormat::Fp8,
+        WeightFormat::Fp8Blocks(16),
+        WeightFormat::Int8,
+        WeightFormat::Int4(32),
+        WeightFormat::Int4(64),
+        WeightFormat::Int8Sparse24,
+        WeightFormat::Int4Sparse24,
+    ];
+    for name in MODELS {
+        let kept = load(&path(name), WeightFormat::Keep);
+        for format in formats {
+            let loaded = load(&path(name), format);
+            let pairs: Vec<_> = kept.matrices().into_iter().zip(loaded.matrices()).collect();
+            for (i, (kept, packed)) in pairs.iter().enumerate() {
+                // The embedding comes first; a head of its own last, which the layers' last matrix is not.
+                let outer = i == 0 || (i + 1 == pairs.len() && !Arc::ptr_eq(&loaded.embedding, &loaded.head));
+                let cols = kept.cols();
+                let Some(packing) = format.packing(cols, outer) else {
+                    assert_eq!(kept.format(), packed.format(), "{name}, {format:?}");
+                    continue;
+                };
+                assert_eq!(packing.format, packed.format(), "{name}, {format:?}");
+                let (mut exact, mut expected, mut found) = (vec![0.0; cols], vec![0.0; cols], vec![1.0; cols]);
+                let mut bytes = vec![0; packing.format.bytes_of(cols).unwrap()];
+                for row in 0..kept.rows() {
+                    kept.row(level, row, &mut exact);
+                    let scales = packing.pack(&exact, &mut bytes).unwrap();
+                    packing.format.dequantize(&bytes, &mut expected).unwrap();
+                    for (k, weight) in expected.iter_mut().enumerate() {
+                        *weight *= scales[k / packing.scale_cols];
+                    }
+                    packed.row(level, row, &mut found);
+                    assert_eq!(found, expected, "{name}, {format:?}, matrix {i}, row {row}");
                 }
             }
         }

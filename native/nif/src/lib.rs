@@ -20,6 +20,7 @@ use viva_tensor_engine::{
     session::{self, Progress, Session},
 };
 
+mod linear;
 mod resources;
 mod tensor;
 mod terms;

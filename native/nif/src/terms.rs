@@ -16,6 +16,7 @@ use viva_tensor_engine::{
     error::{Error, Result},
     loaded::ModelInfo,
     loader::{DeviceChoice, LoadOptions},
+    quant::WeightFormat,
     sampler::Sampling,
     session::{FinishReason, Progress, Prompt, Request, Status, Submitted, Timings, TokenLogprobs},
 };
@@ -26,6 +27,7 @@ pub mod atoms {
     rustler::atoms! {
         // Plain words.
         ok, error, nil, some, none, auto, cpu, cuda,
+        keep, fp8, int8, int4, int8_sparse24, int4_sparse24,
         // Records and variants that come in.
         load_options, request, text, chat, tokens, message, top_k, top_k_infinity,
         // Records and variants that go out.
@@ -127,9 +129,9 @@ pub fn threads(term: Term) -> Result<Option<usize>> {
     optional(term, "threads", |term, option| term.decode().map_err(|_| invalid(option, expected, term)))
 }
 
-/// `{load_options, Device, Context, Threads}`
+/// `{load_options, Device, Context, Threads, Weights}`
 pub fn load_options(term: Term) -> Result<LoadOptions> {
-    let [device, context, thread_count] = record(term, atoms::load_options(), "load_options")?;
+    let [device, context, thread_count, weights] = record(term, atoms::load_options(), "load_options")?;
     let device = match device {
         term if atoms::auto() == term => DeviceChoice::Auto,
         term if atoms::cpu() == term => DeviceChoice::Cpu,
@@ -139,7 +141,27 @@ pub fn load_options(term: Term) -> Result<LoadOptions> {
         },
     };
     let (context, threads) = (optional(context, "context", count)?, threads(thread_count)?);
-    Ok(LoadOptions { device, context, threads })
+    Ok(LoadOptions { device, context, threads, weights: weight_format(weights)? })
+}
+
+/// `keep`, `fp8`, `int8`, `{int4, Group}`, `int8_sparse24` or `int4_sparse24`
+fn weight_format(term: Term) -> Result<WeightFormat> {
+    let names = [
+        (atoms::keep(), WeightFormat::Keep),
+        (atoms::fp8(), WeightFormat::Fp8),
+        (atoms::int8(), WeightFormat::Int8),
+        (atoms::int8_sparse24(), WeightFormat::Int8Sparse24),
+        (atoms::int4_sparse24(), WeightFormat::Int4Sparse24),
+    ];
+    if let Some((_, format)) = names.iter().find(|(name, _)| *name == term) {
+        return Ok(*format);
+    }
+    let expected = "keep, fp8, int8, {int4, Group} with 32, 64 or 128, int8_sparse24 or int4_sparse24";
+    let [group] = record(term, atoms::int4(), "weights").map_err(|_| invalid("weights", expected, term))?;
+    match group.decode() {
+        Ok(group @ (32 | 64 | 128)) => Ok(WeightFormat::Int4(group)),
+        _ => Err(invalid("weights", expected, term)),
+    }
 }
 
 /// `{text, Text}`, `{chat, Messages}` or `{tokens, Ids}`

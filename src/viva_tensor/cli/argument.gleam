@@ -4,7 +4,7 @@
 //// describes them; a command names those that it takes. The surprise: only
 //// what starts with `--` is a flag, so a prompt may begin with a dash.
 
-import viva_tensor.{type Device, type GenerateOpts}
+import viva_tensor.{type Device, type GenerateOpts, type Weights}
 import viva_tensor/otp
 
 pub type Command {
@@ -33,6 +33,7 @@ pub type Flags {
     device: Device,
     threads: Result(Int, Nil),
     context: Result(Int, Nil),
+    weights: Weights,
     system: Result(String, Nil),
     generation_prompt: viva_tensor.GenerationPrompt,
     /// Of `bench`: tokens to read and to generate.
@@ -70,7 +71,7 @@ type Value {
   Takes(placeholder: String, set: fn(Flags, String) -> Result(Flags, String))
 }
 
-const loading = ["--device", "--threads", "--context"]
+const loading = ["--device", "--threads", "--context", "--weights"]
 
 const sampling = [
   "--max-new-tokens", "--temperature", "--top-k", "--top-p", "--min-p",
@@ -181,6 +182,11 @@ fn table() -> List(Flag) {
       "the longest prompt and answer together, in tokens",
     ),
     Flag(
+      "--weights",
+      Takes("FORMAT", set_weights),
+      "keep, fp8, int8, int4[:GROUP], int8-sparse24 or int4-sparse24",
+    ),
+    Flag(
       "--system",
       Takes("TEXT", fn(flags, text) { Ok(Flags(..flags, system: Ok(text))) }),
       "what the model is to be",
@@ -221,6 +227,7 @@ fn defaults() -> Flags {
     device: viva_tensor.Auto,
     threads: Error(Nil),
     context: Error(Nil),
+    weights: viva_tensor.Keep,
     system: Error(Nil),
     generation_prompt: viva_tensor.WithGenerationPrompt,
     bench_prompt: 128,
@@ -368,6 +375,23 @@ fn set_top_k(flags: Flags, text: String) -> Result(Flags, String) {
   })
   use options <- generate(flags)
   viva_tensor.GenerateOpts(..options, top_k:)
+}
+
+fn set_weights(flags: Flags, text: String) -> Result(Flags, String) {
+  case text {
+    "keep" -> Ok(Flags(..flags, weights: viva_tensor.Keep))
+    "fp8" -> Ok(Flags(..flags, weights: viva_tensor.Fp8))
+    "int8" -> Ok(Flags(..flags, weights: viva_tensor.Int8))
+    "int4" -> Ok(Flags(..flags, weights: viva_tensor.Int4(64)))
+    "int4:" <> group ->
+      case otp.parse_int(group) {
+        Ok(group) -> Ok(Flags(..flags, weights: viva_tensor.Int4(group)))
+        Error(Nil) -> Error("a group's columns behind int4:")
+      }
+    "int8-sparse24" -> Ok(Flags(..flags, weights: viva_tensor.Int8Sparse24))
+    "int4-sparse24" -> Ok(Flags(..flags, weights: viva_tensor.Int4Sparse24))
+    _ -> Error("keep, fp8, int8, int4, int8-sparse24 or int4-sparse24")
+  }
 }
 
 fn set_device(flags: Flags, text: String) -> Result(Flags, String) {

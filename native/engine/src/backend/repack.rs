@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use crate::{
     error::{Error, Result},
-    quant::{Format, f8_e4m3},
+    quant::{Format, Packing},
 };
 
 /// What a matrix that is being packed has so far.
@@ -20,38 +20,37 @@ pub struct Repacking {
     packed: Vec<u8>,
 }
 
-/// Bytes of a row of `cols` weights, with its scales.
-pub fn row_bytes(format: Format, cols: usize) -> Option<u64> {
-    let scales = if format == Format::F8E4m3 { 4 } else { 0 };
-    Some(format.bytes_of(cols)? as u64 + scales)
-}
-
 impl Repacking {
     /// Packs stored rows; the result is as `Packed::set_rows` takes it.
     ///
-    /// Errors: `Internal` for a format that nothing is packed to.
-    pub fn pack(&mut self, from: Format, to: Format, cols: usize, stored: &[u8], places: &[usize]) -> Result<&[u8]> {
-        let (Some(stored_bytes), Some(packed_bytes), Format::F8E4m3) = (from.bytes_of(cols), to.bytes_of(cols), to)
-        else {
-            return Err(Error::Internal { reason: format!("{cols} weights from {from} to {to}") });
+    /// Errors: `Internal` for rows that are no whole blocks, which the caller has looked at.
+    pub fn pack(
+        &mut self,
+        from: Format,
+        packing: Packing,
+        cols: usize,
+        stored: &[u8],
+        places: &[usize],
+    ) -> Result<&[u8]> {
+        let (Some(stored_bytes), Some(packed_bytes)) = (from.bytes_of(cols), packing.format.bytes_of(cols)) else {
+            return Err(Error::Internal { reason: format!("{cols} weights from {from} to {}", packing.format) });
         };
-        self.scale_cols = cols.max(1);
+        self.scale_cols = packing.scale_cols;
         self.packed.resize(places.len() * packed_bytes, 0);
         let rows = stored.par_chunks_exact(stored_bytes.max(1));
         let packed = self.packed.par_chunks_exact_mut(packed_bytes.max(1));
         let pack = |weights: &mut Vec<f32>, (stored, codes): (&[u8], &mut [u8])| {
             weights.resize(cols, 0.0);
             from.dequantize(stored, weights)?;
-            Ok(f8_e4m3::pack(weights, codes))
+            packing.pack(weights, codes)
         };
         let pool = super::tensor::pool()?;
-        let scales: Vec<f32> =
-            pool.install(|| rows.zip(packed).map_init(Vec::new, pack).collect::<Result<Vec<_>>>())?;
-        for (place, scale) in places.iter().zip(scales) {
+        let scales = pool.install(|| rows.zip(packed).map_init(Vec::new, pack).collect::<Result<Vec<_>>>())?;
+        for (place, scales) in places.iter().zip(scales) {
             if self.scales.len() <= *place {
                 self.scales.resize(place + 1, vec![]);
             }
-            self.scales[*place] = vec![scale];
+            self.scales[*place] = scales;
         }
         Ok(&self.packed)
     }

@@ -3,18 +3,14 @@
 //! Loading runs in slices: `Loading::step` reads a bounded chunk of rows, packs it where another format was asked for,
 //! and hands it to the backend's `Matrix`. Tied linears are read once and shared.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    mem,
-    sync::Arc,
-};
+use std::{collections::HashMap, mem, sync::Arc};
 
-use super::repack::{self, Repacking};
+use super::repack::Repacking;
 use crate::{
     checkpoint::{Checkpoint, TensorInfo},
     error::{Error, Result},
     model::spec::{self, BiasSlice, Linear, ModelSpec, NormKind, RowOrder, RowSlice},
-    quant::{Format, WeightFormat},
+    quant::{Format, Packing, WeightFormat},
 };
 
 /// Bytes read between two looks at the clock and the caller.
@@ -38,7 +34,7 @@ pub trait Packed {
     fn bytes(&self) -> usize;
     /// Takes stored rows, which belong to `places`: consecutive rows, perhaps in another order.
     fn set_rows(&mut self, places: &[usize], stored: &[u8]) -> Result<()>;
-    /// Of F8_E4M3: for each row its scales, one for each `scale_cols` columns.
+    /// Where the format has scales beside it: for each row its scales, one for each `scale_cols` columns.
     fn set_scales(&mut self, scale_cols: usize, rows: &[Vec<f32>]) -> Result<()>;
     fn set_bias(&mut self, bias: &[f32]) -> Result<()>;
 }
@@ -85,6 +81,10 @@ pub struct Layer<Matrix, Norm = self::Norm> {
 pub struct Loading<S: Store> {
     store: S,
     format: WeightFormat,
+    /// Whether what is stored in few bits is packed, too.
+    requantizes: bool,
+    /// Keys of the embedding and the head.
+    outer: [String; 2],
     linears: Vec<Linear>,
     /// Matrices that are done, in the order of `linears`.
     done: Vec<Arc<S::Matrix>>,
@@ -101,37 +101,54 @@ pub struct Loading<S: Store> {
 
 impl<S: Store> Loading<S> {
     pub fn into(store: S, spec: &ModelSpec, checkpoint: &Checkpoint, format: WeightFormat) -> Result<Self> {
-        let linears = distinct_linears(spec);
-        let (mut total_bytes, mut wanted_bytes) = (0, 0);
-        for slice in linears.iter().flat_map(|linear| &linear.rows) {
-            let tensor = checkpoint.tensor(&slice.tensor)?;
-            let rows = slice.rows.len() as u64;
-            total_bytes += rows * row_bytes(tensor)?;
-            wanted_bytes += rows * repack::row_bytes(format.of(tensor.format), cols(tensor)?).unwrap_or(0);
-        }
-        let free_bytes = store.free_bytes();
-        if wanted_bytes > free_bytes {
-            return Err(Error::OutOfMemory { wanted_bytes, free_bytes });
-        }
-        Ok(Loading {
+        let mut loading = Loading {
             store,
             format,
-            linears,
+            requantizes: false,
+            outer: [key(&spec.embedding), key(&spec.head)],
+            linears: distinct_linears(spec),
             done: vec![],
             current: None,
             slice: 0,
             rows_in: 0,
             done_bytes: 0,
-            total_bytes,
+            total_bytes: 0,
             chunk: vec![],
             repacking: Repacking::default(),
-        })
+        };
+        let mut wanted_bytes = 0;
+        for linear in &loading.linears {
+            for slice in &linear.rows {
+                let tensor = checkpoint.tensor(&slice.tensor)?;
+                let stored_bytes = row_bytes(tensor)?;
+                loading.total_bytes += slice.rows.len() as u64 * stored_bytes;
+                let packed = |packing: Packing| {
+                    let cols = cols(tensor).unwrap_or(0);
+                    (packing.format.bytes_of(cols).unwrap_or(0) + 4 * packing.scales(cols)) as u64
+                };
+                wanted_bytes += slice.rows.len() as u64 * loading.packing(linear, tensor)?.map_or(stored_bytes, packed);
+            }
+        }
+        let free_bytes = loading.store.free_bytes();
+        if wanted_bytes > free_bytes {
+            return Err(Error::OutOfMemory { wanted_bytes, free_bytes });
+        }
+        Ok(loading)
     }
 
-    /// The formats that the linears will be held in.
-    pub fn formats(&self, checkpoint: &Checkpoint) -> Result<BTreeSet<Format>> {
-        let slices = self.linears.iter().flat_map(|linear| &linear.rows);
-        slices.map(|slice| Ok(self.format.of(checkpoint.tensor(&slice.tensor)?.format))).collect()
+    /// Packs what is stored in few bits, too: it loses twice, and shows what a format costs.
+    pub fn requantizing(mut self) -> Self {
+        self.requantizes = true;
+        self
+    }
+
+    /// How a tensor of a linear is packed; `None`: it is kept.
+    fn packing(&self, linear: &Linear, tensor: &TensorInfo) -> Result<Option<Packing>> {
+        let wide = matches!(tensor.format, Format::F32 | Format::F16 | Format::Bf16);
+        if !wide && !self.requantizes {
+            return Ok(None);
+        }
+        Ok(self.format.packing(cols(tensor)?, self.outer.contains(&key(linear))))
     }
 
     /// Reads one chunk; true when everything is in.
@@ -155,7 +172,8 @@ impl<S: Store> Loading<S> {
             return Ok(self.done.len() == self.linears.len());
         };
         let tensor = checkpoint.tensor(&slice.tensor)?;
-        let format = self.format.of(tensor.format);
+        let packing = self.packing(linear, tensor)?;
+        let format = packing.map_or(tensor.format, |packing| packing.format);
         let matrix = match &mut self.current {
             Some(matrix) => matrix,
             empty => empty.insert(self.store.matrix(format, linear.out(), cols(tensor)?)?),
@@ -180,12 +198,11 @@ impl<S: Store> Loading<S> {
         let above: usize = linear.rows[..self.slice].iter().map(|slice| slice.rows.len()).sum();
         let places: Vec<usize> =
             (self.rows_in..self.rows_in + count).map(|row| above + slice.order.place(row)).collect();
-        if format == tensor.format {
-            matrix.set_rows(&places, &self.chunk)?;
-        } else {
-            let packed = self.repacking.pack(tensor.format, format, matrix.cols(), &self.chunk, &places)?;
-            matrix.set_rows(&places, packed)?;
-        }
+        let rows = match packing {
+            Some(packing) => self.repacking.pack(tensor.format, packing, matrix.cols(), &self.chunk, &places)?,
+            None => &self.chunk,
+        };
+        matrix.set_rows(&places, rows)?;
         self.rows_in += count;
         self.done_bytes += self.chunk.len() as u64;
         if self.rows_in == slice.rows.len() {
@@ -413,6 +430,7 @@ fn check_finite(tensor: &TensorInfo, bytes: &[u8]) -> Result<()> {
         Format::Q4_1 | Format::Q5_1 | Format::Q4K | Format::Q5K => {
             block.clone().any(|at| half(pair(at)) || half(pair(&at[2..])))
         }
+        Format::Int8 | Format::Int4 | Format::Int8Sparse24 | Format::Int4Sparse24 => false,
         Format::Q2K => block.clone().any(|at| half(pair(&at[80..])) || half(pair(&at[82..]))),
         Format::Q3K => block.clone().any(|at| half(pair(&at[108..]))),
         Format::Q6K => block.clone().any(|at| half(pair(&at[208..]))),

@@ -9,6 +9,10 @@
 
 pub mod f8_e4m3;
 mod float;
+pub mod int4;
+pub mod int4_sparse24;
+pub mod int8;
+pub mod int8_sparse24;
 mod q2_k;
 mod q3_k;
 mod q4_0;
@@ -24,22 +28,73 @@ mod q8_0;
 mod tests;
 
 /// The format that weights are held in, as a caller asks for it.
+///
+/// Anything but `Keep` packs matrices that are stored as F32, F16 or BF16; others stay as they are.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum WeightFormat {
     /// As they are stored.
     #[default]
     Keep,
-    /// F32, F16 and BF16 become F8_E4M3 with a scale a row; others stay as they are.
+    /// F8_E4M3 with a scale a row.
     Fp8,
+    /// F8_E4M3 with a scale for each block of so many columns.
+    Fp8Blocks(usize),
+    /// INT8 with a scale a row.
+    Int8,
+    /// INT4 with a scale for each group of so many columns; embedding and head as `Int8`.
+    Int4(usize),
+    /// INT8, two of four, with a scale a row; embedding and head as `Int8`.
+    Int8Sparse24,
+    /// INT4, two of four, with a scale a row; embedding and head as `Int8`.
+    Int4Sparse24,
+}
+
+/// What weights are packed to, and how many columns share a scale.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Packing {
+    pub format: Format,
+    pub scale_cols: usize,
 }
 
 impl WeightFormat {
-    /// What weights that are stored in `stored` become.
-    pub fn of(self, stored: Format) -> Format {
-        match (self, stored) {
-            (WeightFormat::Fp8, Format::F32 | Format::F16 | Format::Bf16) => Format::F8E4m3,
-            _ => stored,
-        }
+    /// How a matrix of `cols` columns is packed; `outer` is the embedding or the head. `None`: it is kept, because that
+    /// was asked for or because its rows are no whole blocks.
+    pub fn packing(self, cols: usize, outer: bool) -> Option<Packing> {
+        let (format, scale_cols) = match self {
+            WeightFormat::Keep => return None,
+            WeightFormat::Fp8 => (Format::F8E4m3, cols),
+            WeightFormat::Fp8Blocks(block) => (Format::F8E4m3, block),
+            WeightFormat::Int8 => (Format::Int8, cols),
+            _ if outer => (Format::Int8, cols),
+            WeightFormat::Int4(group) => (Format::Int4, group),
+            WeightFormat::Int8Sparse24 => (Format::Int8Sparse24, cols),
+            WeightFormat::Int4Sparse24 => (Format::Int4Sparse24, cols),
+        };
+        let whole = format.bytes_of(cols).is_some() && scale_cols.is_multiple_of(format.block_len());
+        (whole && scale_cols > 0).then_some(Packing { format, scale_cols })
+    }
+}
+
+impl Packing {
+    /// Scales of a row of `cols` weights.
+    pub fn scales(&self, cols: usize) -> usize {
+        cols.div_ceil(self.scale_cols.max(1))
+    }
+
+    /// Packs a row and returns its scales. `bytes` is what `format` takes for as many weights.
+    ///
+    /// Errors: `Internal` for a format that nothing is packed to.
+    pub fn pack(&self, weights: &[f32], bytes: &mut [u8]) -> Result<Vec<f32>> {
+        let pack = match self.format {
+            Format::F8E4m3 => f8_e4m3::pack,
+            Format::Int8 => int8::pack,
+            Format::Int4 => int4::pack,
+            Format::Int8Sparse24 => int8_sparse24::pack,
+            Format::Int4Sparse24 => int4_sparse24::pack,
+            other => return Err(Error::Internal { reason: format!("nothing is packed to {other}") }),
+        };
+        let bytes = bytes.chunks_mut(self.format.bytes_of(self.scale_cols).unwrap_or(0).max(1));
+        Ok(weights.chunks(self.scale_cols.max(1)).zip(bytes).map(|(weights, bytes)| pack(weights, bytes)).collect())
     }
 }
 
@@ -76,10 +131,21 @@ pub enum Format {
     Q4K,
     Q5K,
     Q6K,
+    /// Signed bytes; their scales are a tensor of their own. This and those below are packed here, no file has them.
+    Int8,
+    /// Eight signed weights in four bytes, scales likewise.
+    Int4,
+    /// Two of four, kept as signed bytes, scales likewise.
+    Int8Sparse24,
+    /// Two of four, kept in four bits, scales likewise.
+    Int4Sparse24,
 }
 
 impl Format {
-    /// Every format, in the order of the enum.
+    /// Those that are packed here and not read from files.
+    pub const PACKED: [Format; 4] = [Format::Int8, Format::Int4, Format::Int8Sparse24, Format::Int4Sparse24];
+
+    /// Every format that a file can have, in the order of the enum.
     pub const ALL: [Format; 14] = [
         Format::F32,
         Format::F16,
@@ -114,6 +180,10 @@ impl Format {
             Format::Q4K => ("Q4_K", 256, 144),
             Format::Q5K => ("Q5_K", 256, 176),
             Format::Q6K => ("Q6_K", 256, 210),
+            Format::Int8 => ("INT8", 1, 1),
+            Format::Int4 => ("INT4", 8, 4),
+            Format::Int8Sparse24 => ("INT8_2:4", 8, 5),
+            Format::Int4Sparse24 => ("INT4_2:4", 8, 3),
         }
     }
 
@@ -136,7 +206,12 @@ impl Format {
         len.is_multiple_of(self.block_len()).then_some(len / self.block_len())?.checked_mul(self.block_bytes())
     }
 
-    /// What stored bytes mean: as many weights as `out` is long. The scales of F8_E4M3 are not in these bytes.
+    /// Whether scales are a tensor of their own, which `dequantize` knows nothing of.
+    pub const fn has_scales(self) -> bool {
+        matches!(self, Format::F8E4m3 | Format::Int8 | Format::Int4 | Format::Int8Sparse24 | Format::Int4Sparse24)
+    }
+
+    /// What stored bytes mean: as many weights as `out` is long, less the scales where `has_scales`.
     ///
     /// ```
     /// # use viva_tensor_engine::quant::Format;
@@ -170,6 +245,10 @@ impl Format {
             Format::Q4K => each(bytes, out, q4_k::dequantize),
             Format::Q5K => each(bytes, out, q5_k::dequantize),
             Format::Q6K => each(bytes, out, q6_k::dequantize),
+            Format::Int8 => each(bytes, out, int8::dequantize),
+            Format::Int4 => each(bytes, out, int4::dequantize),
+            Format::Int8Sparse24 => each(bytes, out, int8_sparse24::dequantize),
+            Format::Int4Sparse24 => each(bytes, out, int4_sparse24::dequantize),
         }
         Ok(())
     }

@@ -89,3 +89,39 @@ pub fn adversarial_runs() -> Vec<Vec<f32>> {
     runs.push(vec![f32::from_bits(1), -f32::from_bits(1), f32::from_bits(3), 0.0]);
     runs
 }
+
+/// Half a step and the roundings of scale, division and product.
+fn step_bound(weight: f32, scale: f32) -> f64 {
+    f64::from(scale) / 2.0 + f64::from(weight.abs()) * 2.0_f64.powi(-22)
+}
+
+/// Codes of one scale against the bound of the integer formats.
+pub fn check_steps(weights: &[f32], codes: &[f32], scale: f32) {
+    assert!(scale >= 2.0_f32.powi(-90), "{scale:e}");
+    for (weight, code) in weights.iter().zip(codes) {
+        let error = (f64::from(*code) * f64::from(scale) - f64::from(*weight)).abs();
+        assert!(error <= step_bound(*weight, scale), "{weight:e} became {code} steps of {scale:e}");
+    }
+}
+
+/// The same for formats that keep two of four: the kept ones are within the bound, the others no larger than they.
+pub fn check_pruned(format: Format, weights: &[f32], bytes: &[u8], scale: f32) {
+    let mut codes = vec![f32::NAN; weights.len()];
+    format.dequantize(bytes, &mut codes).unwrap();
+    for (four, codes) in weights.chunks(4).zip(codes.chunks(4)) {
+        assert!(codes.iter().filter(|code| **code != 0.0).count() <= 2, "{codes:?}");
+        let mut by_size: Vec<f32> = four.iter().map(|weight| weight.abs()).collect();
+        by_size.sort_by(|a, b| b.total_cmp(a));
+        for (weight, code) in four.iter().zip(codes) {
+            let error = (f64::from(*code) * f64::from(scale) - f64::from(*weight)).abs();
+            // One that is not larger than the second largest may be lost, and then wholly.
+            let lost = *code == 0.0 && weight.abs() <= by_size[1];
+            assert!(error <= step_bound(*weight, scale) || lost, "{four:?} became {codes:?} steps of {scale:e}");
+        }
+        // Of what is larger than the third largest nothing is lost.
+        for (weight, code) in four.iter().zip(codes) {
+            let error = (f64::from(*code) * f64::from(scale) - f64::from(*weight)).abs();
+            assert!(weight.abs() <= by_size[2] || error <= step_bound(*weight, scale), "{four:?} became {codes:?}");
+        }
+    }
+}

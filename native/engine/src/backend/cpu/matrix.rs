@@ -29,7 +29,7 @@ pub struct Matrix {
     rows: usize,
     cols: usize,
     tiles: Buffer,
-    /// Of F8_E4M3 alone: f32 [ceil(cols / scale_cols)][tiles * 16].
+    /// Where the format has scales beside it: f32 [ceil(cols / scale_cols)][tiles * 16].
     scales: Buffer,
     scale_cols: usize,
     /// f32 [tiles * 16], or empty.
@@ -97,7 +97,7 @@ impl Matrix {
         }
     }
 
-    /// Sets the scales of F8_E4M3: `scale(row, block)` for each row and each block of `scale_cols` columns.
+    /// Sets the scales of a format that has them beside it: `scale(row, block)` for each row and each block of `scale_cols` columns.
     pub fn set_scales(&mut self, scale_cols: usize, scale: impl Fn(usize, usize) -> f32) -> Result<()> {
         let (stride, blocks) = (self.tiles() * LANES, self.cols.div_ceil(scale_cols.max(1)));
         self.scale_cols = scale_cols.max(1);
@@ -211,7 +211,7 @@ unsafe fn walk<S: Simd, U: Unpack, K: Sink<S>, const N: usize>(
         let mut k = depth.start;
         while k < depth.end {
             let (mut end, mut scales) = (depth.end, [S::splat(1.0); N]);
-            if let Format::F8E4m3 = U::FORMAT {
+            if const { U::FORMAT.has_scales() } {
                 let block = k / matrix.scale_cols;
                 end = ((block + 1) * matrix.scale_cols).min(depth.end);
                 for (i, scale) in scales.iter_mut().enumerate() {

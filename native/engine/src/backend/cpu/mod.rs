@@ -4,11 +4,13 @@ pub mod attention;
 pub mod forward;
 pub mod gang;
 pub mod kv_cache;
+pub mod linear;
 pub mod matrix;
 pub mod pointwise;
 pub mod simd;
 pub mod tile;
 mod tile_k;
+mod tile_packed;
 pub mod weights;
 
 use std::{

@@ -94,6 +94,8 @@ pub trait Simd: Copy + 'static {
     /// Logical shifts, the same count in each lane.
     unsafe fn shr(x: Self::I, count: u32) -> Self::I;
     unsafe fn shl(x: Self::I, count: u32) -> Self::I;
+    /// The same with a count below 32 of each lane's own.
+    unsafe fn shl_each(x: Self::I, counts: Self::I) -> Self::I;
     unsafe fn and(a: Self::I, b: Self::I) -> Self::I;
     unsafe fn or(a: Self::I, b: Self::I) -> Self::I;
     unsafe fn add_i(a: Self::I, b: Self::I) -> Self::I;
@@ -153,6 +155,7 @@ impl Simd for Plain {
     #[inline(always)] unsafe fn load_u32(from: *const u8) -> Self::I { unsafe { from.cast::<[u32; 16]>().read_unaligned() } }
     #[inline(always)] unsafe fn shr(x: Self::I, count: u32) -> Self::I { lanes!(|i| x[i] >> count) }
     #[inline(always)] unsafe fn shl(x: Self::I, count: u32) -> Self::I { lanes!(|i| x[i] << count) }
+    #[inline(always)] unsafe fn shl_each(x: Self::I, counts: Self::I) -> Self::I { lanes!(|i| x[i].wrapping_shl(counts[i])) }
     #[inline(always)] unsafe fn and(a: Self::I, b: Self::I) -> Self::I { lanes!(|i| a[i] & b[i]) }
     #[inline(always)] unsafe fn or(a: Self::I, b: Self::I) -> Self::I { lanes!(|i| a[i] | b[i]) }
     #[inline(always)] unsafe fn add_i(a: Self::I, b: Self::I) -> Self::I { lanes!(|i| a[i].wrapping_add(b[i])) }
@@ -202,6 +205,7 @@ mod x86 {
         #[inline(always)] unsafe fn load_u32(from: *const u8) -> __m512i { unsafe { _mm512_loadu_si512(from.cast()) } }
         #[inline(always)] unsafe fn shr(x: __m512i, count: u32) -> __m512i { unsafe { _mm512_srlv_epi32(x, _mm512_set1_epi32(count as i32)) } }
         #[inline(always)] unsafe fn shl(x: __m512i, count: u32) -> __m512i { unsafe { _mm512_sllv_epi32(x, _mm512_set1_epi32(count as i32)) } }
+        #[inline(always)] unsafe fn shl_each(x: __m512i, counts: __m512i) -> __m512i { unsafe { _mm512_sllv_epi32(x, counts) } }
         #[inline(always)] unsafe fn and(a: __m512i, b: __m512i) -> __m512i { unsafe { _mm512_and_si512(a, b) } }
         #[inline(always)] unsafe fn or(a: __m512i, b: __m512i) -> __m512i { unsafe { _mm512_or_si512(a, b) } }
         #[inline(always)] unsafe fn add_i(a: __m512i, b: __m512i) -> __m512i { unsafe { _mm512_add_epi32(a, b) } }
@@ -256,6 +260,7 @@ mod x86 {
         #[inline(always)] unsafe fn load_u32(from: *const u8) -> Self::I { unsafe { Pair([_mm256_loadu_si256(from.cast()), _mm256_loadu_si256(from.add(32).cast())]) } }
         #[inline(always)] unsafe fn shr(x: Self::I, count: u32) -> Self::I { unsafe { let n = Self::splat_i(count as i32); Pair(each!(_mm256_srlv_epi32(x, n))) } }
         #[inline(always)] unsafe fn shl(x: Self::I, count: u32) -> Self::I { unsafe { let n = Self::splat_i(count as i32); Pair(each!(_mm256_sllv_epi32(x, n))) } }
+        #[inline(always)] unsafe fn shl_each(x: Self::I, counts: Self::I) -> Self::I { unsafe { Pair(each!(_mm256_sllv_epi32(x, counts))) } }
         #[inline(always)] unsafe fn and(a: Self::I, b: Self::I) -> Self::I { unsafe { Pair(each!(_mm256_and_si256(a, b))) } }
         #[inline(always)] unsafe fn or(a: Self::I, b: Self::I) -> Self::I { unsafe { Pair(each!(_mm256_or_si256(a, b))) } }
         #[inline(always)] unsafe fn add_i(a: Self::I, b: Self::I) -> Self::I { unsafe { Pair(each!(_mm256_add_epi32(a, b))) } }

@@ -19,7 +19,10 @@ pub const fn fields(format: Format) -> &'static [(usize, usize)] {
     match format {
         Format::F32 => &[(4, 1)],
         Format::F16 | Format::Bf16 => &[(2, 1)],
-        Format::F8E4m3 => &[(1, 1)],
+        Format::F8E4m3 | Format::Int8 => &[(1, 1)],
+        Format::Int4 => &[(4, 1)],
+        Format::Int8Sparse24 => &[(1, 5)],
+        Format::Int4Sparse24 => &[(1, 3)],
         Format::Q8_0 => &[(2, 1), (1, 32)],
         Format::Q4_0 => &[(2, 1), (4, 4)],
         Format::Q4_1 => &[(2, 2), (4, 4)],
@@ -107,6 +110,7 @@ macro_rules! formats {
 formats! {
     F32 = F32, F16 = F16, Bf16 = Bf16, F8E4m3 = F8E4m3, Q8 = Q8_0, Q40 = Q4_0, Q41 = Q4_1, Q50 = Q5_0, Q51 = Q5_1,
     Q2K = Q2K, Q3K = Q3K, Q4K = Q4K, Q5K = Q5K, Q6K = Q6K,
+    Int8 = Int8, Int4 = Int4, Int8Sparse24 = Int8Sparse24, Int4Sparse24 = Int4Sparse24,
 }
 
 // SAFETY of the bodies: offsets stay within LANES * block_bytes, the tile that the caller vouches for.

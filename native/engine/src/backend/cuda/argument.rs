@@ -137,5 +137,7 @@ pub fn kernel_name(format: Format) -> &'static str {
         Format::Q4K => "q4_k",
         Format::Q5K => "q5_k",
         Format::Q6K => "q6_k",
+        // No kernel has them; `Store::matrix` refuses them.
+        Format::Int8 | Format::Int4 | Format::Int8Sparse24 | Format::Int4Sparse24 => "packed",
     }
 }

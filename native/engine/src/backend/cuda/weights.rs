@@ -32,6 +32,9 @@ impl Store for Vram {
     type Matrix = Matrix;
 
     fn matrix(&self, format: Format, rows: usize, cols: usize) -> Result<Matrix> {
+        if Format::PACKED.contains(&format) {
+            return Err(Error::unsupported("weights", "Keep or Fp8 on a GPU", format.name()));
+        }
         Matrix::new(&self.0, format, rows, cols)
     }
 
@@ -50,6 +53,8 @@ impl Loading {
 pub(super) const fn fields(format: Format) -> &'static [(usize, usize)] {
     match format {
         Format::F32 | Format::F16 | Format::Bf16 | Format::F8E4m3 => &[],
+        // `Store::matrix` refuses them.
+        Format::Int8 | Format::Int4 | Format::Int8Sparse24 | Format::Int4Sparse24 => &[],
         Format::Q8_0 => &[(2, 32), (0, 2)],
         Format::Q4_0 => &[(2, 16), (0, 2)],
         Format::Q4_1 => &[(4, 16), (0, 4)],

@@ -1,0 +1,248 @@
+//! A linear of its own: a weight that is packed once and multiplied many times, with no model around it.
+//!
+//! y = x W + b for W [in, out]: a row of the matrix here is an output, a column of W. The surprise: inputs that are to be
+//! rounded to eight bits stay f32. They are rounded to what eight bits can say and multiplied as such, so that the only
+//! error beside that rounding is that of the sums: |error| <= 2 K 2^-24 sum |x_k w_k|, as for every product here.
+
+use super::{
+    gang,
+    matrix::{Matrix, PANEL_FLOATS, Rows, RowsMut},
+    simd::Level,
+    tile::LANES,
+};
+use crate::{
+    error::{Error, Result},
+    quant::{Format, Packing, f8_e4m3, int8, int8_sparse24, largest},
+};
+
+/// A weight in memory: element (i, o) of [in, out].
+#[derive(Debug, Clone, Copy)]
+pub struct Weight<'a> {
+    pub data: &'a [f32],
+    pub inputs: usize,
+    pub outputs: usize,
+    /// Whether `data` is [out, in], as PyTorch has it.
+    pub transposed: bool,
+}
+
+/// What the inputs are rounded to, each row with a scale of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activations {
+    /// Nothing: f32.
+    Float,
+    F8E4m3,
+    Int8,
+}
+
+/// A packed weight.
+#[derive(Debug)]
+pub struct PackedWeight {
+    matrix: Matrix,
+    pub loss: Loss,
+}
+
+/// What packing lost.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Loss {
+    /// Of the difference, Frobenius norm over that of the weight; of a weight of zeros 0.
+    pub relative: f64,
+    /// The largest difference.
+    pub largest: f64,
+    /// Weights other than 0 that were pruned.
+    pub pruned: u64,
+}
+
+impl Weight<'_> {
+    fn check(&self, packing: &Packing) -> Result<()> {
+        let wrong =
+            |expected: String, found: String| Err(Error::InvalidOption { option: "weight".into(), expected, found });
+        let Weight { data, inputs, outputs, .. } = self;
+        if *inputs == 0 || *outputs == 0 || inputs.checked_mul(*outputs) != Some(data.len()) {
+            let expected = "as many elements as inputs times outputs, at least one".into();
+            return wrong(expected, format!("{inputs} x {outputs} and {} elements", data.len()));
+        }
+        let block = packing.format.block_len();
+        if packing.scale_cols == 0 || !packing.scale_cols.is_multiple_of(block) || !inputs.is_multiple_of(block) {
+            return wrong(format!("inputs and blocks that are multiples of {block}"), format!("{inputs} inputs"));
+        }
+        match data.iter().position(|weight| !weight.is_finite()) {
+            Some(index) => wrong("finite elements".into(), format!("{} at {index}", data[index])),
+            None => Ok(()),
+        }
+    }
+
+    /// The weights of output `row`, in the order of the inputs.
+    fn row(&self, row: usize, out: &mut [f32]) {
+        for (i, slot) in out.iter_mut().enumerate() {
+            let at = if self.transposed { row * self.inputs + i } else { i * self.outputs + row };
+            *slot = self.data[at];
+        }
+    }
+}
+
+impl PackedWeight {
+    /// Packs a weight; two-of-four formats keep the two largest of each four inputs.
+    ///
+    /// Errors: `InvalidOption` for a shape that does not fit and for a weight that is not finite, `OutOfMemory`, and
+    /// `Cancelled` once `alive` is false.
+    pub fn pack(weight: Weight<'_>, packing: Packing, alive: &dyn Fn() -> bool) -> Result<PackedWeight> {
+        weight.check(&packing)?;
+        let (inputs, outputs) = (weight.inputs, weight.outputs);
+        let mut matrix = Matrix::new(packing.format, outputs, inputs)?;
+        let mut bytes = vec![0; packing.format.bytes_of(inputs).unwrap_or(0)];
+        let (mut exact, mut packed) = (vec![0.0; inputs], vec![0.0; inputs]);
+        let mut scales = Vec::with_capacity(outputs);
+        let (mut loss, mut error, mut norm) = (Loss::default(), 0.0, 0.0);
+        let prunes = matches!(packing.format, Format::Int8Sparse24 | Format::Int4Sparse24);
+        for row in 0..outputs {
+            if row.is_multiple_of(64) && !alive() {
+                return Err(Error::Cancelled);
+            }
+            weight.row(row, &mut exact);
+            let row_scales = packing.pack(&exact, &mut bytes)?;
+            packing.format.dequantize(&bytes, &mut packed)?;
+            for (i, (exact, packed)) in exact.iter().zip(&packed).enumerate() {
+                let scale = row_scales.get(i / packing.scale_cols).copied().unwrap_or(0.0);
+                let difference = (f64::from(packed * scale) - f64::from(*exact)).abs();
+                error += difference * difference;
+                norm += f64::from(*exact) * f64::from(*exact);
+                loss.largest = loss.largest.max(difference);
+            }
+            if prunes {
+                loss.pruned += pruned(&exact);
+            }
+            matrix.set_row(row, &bytes);
+            scales.push(row_scales);
+        }
+        let scale = |row: usize, block: usize| scales.get(row).and_then(|row| row.get(block)).copied().unwrap_or(0.0);
+        matrix.set_scales(packing.scale_cols, scale)?;
+        loss.relative = if norm == 0.0 { 0.0 } else { (error / norm).sqrt() };
+        Ok(PackedWeight { matrix, loss })
+    }
+
+    pub fn inputs(&self) -> usize {
+        self.matrix.cols()
+    }
+
+    pub fn outputs(&self) -> usize {
+        self.matrix.rows()
+    }
+
+    /// Bytes in memory, rows rounded up to sixteen.
+    pub fn bytes(&self) -> usize {
+        self.matrix.bytes()
+    }
+
+    /// What the packed weight means: [in, out].
+    ///
+    /// Errors: `InvalidOption` when `out` is not as long.
+    pub fn unpack(&self, out: &mut [f32]) -> Result<()> {
+        let (inputs, outputs) = (self.inputs(), self.outputs());
+        check_len("result", inputs * outputs, out.len())?;
+        let mut weights = vec![0.0; inputs];
+        for row in 0..outputs {
+            self.matrix.row(Level::detect(), row, &mut weights);
+            for (i, weight) in weights.iter().enumerate() {
+                out[i * outputs + row] = *weight;
+            }
+        }
+        Ok(())
+    }
+
+    /// y = x W + b: `input` is [batch, in], `bias` [out] or empty, `out` [batch, out].
+    ///
+    /// Errors: `InvalidOption` for lengths that do not fit, `Cancelled` once `alive` is false.
+    pub fn multiply(
+        &self,
+        input: &[f32],
+        activations: Activations,
+        bias: &[f32],
+        out: &mut [f32],
+        alive: &dyn Fn() -> bool,
+    ) -> Result<()> {
+        let (inputs, outputs) = (self.inputs(), self.outputs());
+        let batch = input.len() / inputs.max(1);
+        check_len("input", batch * inputs, input.len())?;
+        check_len("result", batch * outputs, out.len())?;
+        if !bias.is_empty() {
+            check_len("bias", outputs, bias.len())?;
+        }
+        if batch == 0 {
+            return Ok(());
+        }
+        let mut rounded = vec![];
+        let input = match activations {
+            Activations::Float => input,
+            _ => {
+                rounded.extend_from_slice(input);
+                rounded.chunks_exact_mut(inputs).for_each(|row| round(row, activations));
+                &rounded
+            }
+        };
+        let tiles = self.matrix.tiles();
+        let stride = tiles * LANES;
+        let mut padded = vec![0.0_f32; batch * stride];
+        let (level, target, x) = (Level::detect(), Target(padded.as_mut_ptr()), Source(input.as_ptr()));
+        let grain = |size: usize| (tiles / (size * 4)).next_multiple_of(4).max(4);
+        gang::gang().run(gang::cores(), alive, &|member| {
+            let mut panel = vec![0.0; PANEL_FLOATS];
+            member.share(tiles, grain(member.size), |range| {
+                let (target, x) = (&target, &x);
+                let input = Rows { at: x.0, stride: inputs, count: batch };
+                let output = RowsMut { at: target.0, stride };
+                // SAFETY: input has `batch` rows of `inputs` floats, `padded` as many of whole tiles, and both outlive the
+                // run; the tiles of a range are this member's alone; the level was detected.
+                unsafe { self.matrix.multiply(level, range, input, output, &mut panel) }
+            })
+        })?;
+        for (out, sums) in out.chunks_exact_mut(outputs).zip(padded.chunks_exact(stride)) {
+            out.copy_from_slice(&sums[..outputs]);
+            out.iter_mut().zip(bias).for_each(|(out, bias)| *out += bias);
+        }
+        Ok(())
+    }
+}
+
+struct Target(*mut f32);
+struct Source(*const f32);
+
+// SAFETY: members write disjoint columns through the one and only read through the other; see `multiply`.
+unsafe impl Sync for Target {}
+// SAFETY: as above.
+unsafe impl Sync for Source {}
+
+fn check_len(name: &str, expected: usize, found: usize) -> Result<()> {
+    match expected == found {
+        true => Ok(()),
+        false => Err(Error::InvalidOption {
+            option: name.into(),
+            expected: format!("{expected} elements"),
+            found: found.to_string(),
+        }),
+    }
+}
+
+/// Weights other than 0 that are not kept.
+fn pruned(weights: &[f32]) -> u64 {
+    let lost = |four: &[f32; 4]| {
+        let kept = int8_sparse24::kept(four);
+        four.iter().enumerate().filter(|(place, weight)| **weight != 0.0 && !kept.contains(place)).count() as u64
+    };
+    weights.as_chunks::<4>().0.iter().map(lost).sum()
+}
+
+/// Rounds a row of inputs to what eight bits and one scale can say.
+fn round(row: &mut [f32], activations: Activations) {
+    let largest = largest(row);
+    match activations {
+        Activations::Float => {}
+        Activations::F8E4m3 => {
+            let scale = f8_e4m3::scale(largest);
+            row.iter_mut().for_each(|x| *x = f8_e4m3::value(f8_e4m3::code(*x / scale)) * scale);
+        }
+        Activations::Int8 => {
+            let scale = int8::scale(largest, int8::MAX);
+            row.iter_mut().for_each(|x| *x = f32::from(int8::code(*x, scale, int8::MAX)) * scale);
+        }
+    }
+}

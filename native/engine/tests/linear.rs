@@ -1,0 +1,139 @@
+//! Linears of their own against float64: what is packed, what is computed, what is refused.
+
+use viva_tensor_engine::{
+    backend::cpu::linear::{Activations, PackedWeight, Weight},
+    error::Error,
+    quant::{Format, Packing, f8_e4m3, int8},
+};
+
+struct Random(u64);
+
+impl Random {
+    fn float(&mut self) -> f32 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 40) as f32 / (1 << 23) as f32 - 1.0
+    }
+}
+
+fn packings(inputs: usize) -> Vec<Packing> {
+    let packing = |format, scale_cols| Packing { format, scale_cols };
+    vec![
+        packing(Format::F8E4m3, 16),
+        packing(Format::F8E4m3, inputs),
+        packing(Format::Int8, inputs),
+        packing(Format::Int4, 32),
+        packing(Format::Int4, 64),
+        packing(Format::Int8Sparse24, inputs),
+        packing(Format::Int4Sparse24, inputs),
+    ]
+}
+
+/// [in, out] by the reference alone: pack, dequantize, times scale, one output after the other.
+fn reference(weight: &[f32], inputs: usize, outputs: usize, packing: Packing) -> Vec<f32> {
+    let mut all = vec![0.0; weight.len()];
+    for o in 0..outputs {
+        let row: Vec<f32> = (0..inputs).map(|i| weight[i * outputs + o]).collect();
+        let (mut bytes, mut found) = (vec![0; packing.format.bytes_of(inputs).unwrap()], vec![0.0; inputs]);
+        let scales = packing.pack(&row, &mut bytes).unwrap();
+        packing.format.dequantize(&bytes, &mut found).unwrap();
+        for i in 0..inputs {
+            all[i * outputs + o] = found[i] * scales[i / packing.scale_cols];
+        }
+    }
+    all
+}
+
+fn alive() -> bool {
+    true
+}
+
+#[test]
+fn products_are_those_of_the_packed_weight_in_float64() {
+    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    for (inputs, outputs, batch) in [(8, 1, 1), (64, 37, 1), (96, 50, 3), (576, 130, 17)] {
+        let weight: Vec<f32> = (0..inputs * outputs).map(|_| random.float()).collect();
+        let turned: Vec<f32> = (0..inputs * outputs).map(|at| weight[at % inputs * outputs + at / inputs]).collect();
+        let input: Vec<f32> = (0..batch * inputs).map(|_| random.float() * 3.0).collect();
+        let bias: Vec<f32> = (0..outputs).map(|_| random.float()).collect();
+        for packing in packings(inputs) {
+            let at = |data, transposed| Weight { data, inputs, outputs, transposed };
+            let packed = PackedWeight::pack(at(&weight, false), packing, &alive).unwrap();
+            let other = PackedWeight::pack(at(&turned, true), packing, &alive).unwrap();
+            let expected = reference(&weight, inputs, outputs, packing);
+            let mut unpacked = vec![f32::NAN; weight.len()];
+            packed.unpack(&mut unpacked).unwrap();
+            assert_eq!(unpacked, expected, "{packing:?}");
+            other.unpack(&mut unpacked).unwrap();
+            assert_eq!((unpacked, other.loss), (expected.clone(), packed.loss), "{packing:?}, transposed");
+            for activations in [Activations::Float, Activations::F8E4m3, Activations::Int8] {
+                let mut out = vec![f32::NAN; batch * outputs];
+                packed.multiply(&input, activations, &bias, &mut out, &alive).unwrap();
+                for (t, row) in input.chunks(inputs).enumerate() {
+                    let row = rounded(row, activations);
+                    for o in 0..outputs {
+                        let term = |i: usize| f64::from(row[i]) * f64::from(expected[i * outputs + o]);
+                        let exact: f64 = (0..inputs).map(term).sum::<f64>() + f64::from(bias[o]);
+                        let size: f64 = (0..inputs).map(|i| term(i).abs()).sum::<f64>() + f64::from(bias[o].abs());
+                        let bound = (2 * inputs + 1) as f64 * 2.0_f64.powi(-24) * size + 1e-37;
+                        let found = f64::from(out[t * outputs + o]);
+                        assert!((found - exact).abs() <= bound, "{packing:?} {activations:?}: {found} for {exact}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn rounded(row: &[f32], activations: Activations) -> Vec<f32> {
+    let largest = row.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
+    let round = |x: &f32| match activations {
+        Activations::Float => *x,
+        Activations::F8E4m3 => f8_e4m3::value(f8_e4m3::code(x / (largest / 448.0))) * (largest / 448.0),
+        Activations::Int8 => f32::from(int8::code(*x, largest / 127.0, 127.0)) * (largest / 127.0),
+    };
+    row.iter().map(round).collect()
+}
+
+#[test]
+fn what_packing_lost_is_told() {
+    let packing = Packing { format: Format::Int8Sparse24, scale_cols: 8 };
+    let pack = |data: &[f32]| {
+        PackedWeight::pack(Weight { data, inputs: 8, outputs: 1, transposed: false }, packing, &alive).unwrap().loss
+    };
+    let exact = pack(&[0.0, 127.0, 0.0, -3.0, 5.0, 0.0, 0.0, 0.0]);
+    assert_eq!((exact.relative, exact.largest, exact.pruned), (0.0, 0.0, 0));
+    let dense = pack(&[1.0, 127.0, 0.0, -3.0, 5.0, 2.0, 2.0, 1.0]);
+    assert_eq!((dense.largest, dense.pruned), (2.0, 3));
+    // Lost are 1, 2 and 1.
+    let norm = 1.0 + 127.0 * 127.0 + 9.0 + 25.0 + 4.0 + 4.0 + 1.0_f64;
+    assert!((dense.relative - (6.0 / norm).sqrt()).abs() < 1e-12, "{}", dense.relative);
+    assert_eq!(pack(&[0.0; 8]).relative, 0.0);
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    let refused = |data: &[f32], inputs, outputs, packing| {
+        let packed = PackedWeight::pack(Weight { data, inputs, outputs, transposed: false }, packing, &alive);
+        assert!(matches!(packed, Err(Error::InvalidOption { .. })), "{packed:?}");
+    };
+    let int8 = Packing { format: Format::Int8, scale_cols: 4 };
+    refused(&[], 0, 4, int8);
+    refused(&[], 4, 0, int8);
+    refused(&[1.0; 7], 4, 2, int8);
+    refused(&[1.0, f32::NAN, 1.0, 1.0], 4, 1, int8);
+    refused(&[1.0, f32::INFINITY, 1.0, 1.0], 4, 1, int8);
+    refused(&[1.0; 12], 12, 1, Packing { format: Format::Int4, scale_cols: 32 });
+    refused(&[1.0; 16], 16, 1, Packing { format: Format::Int4, scale_cols: 12 });
+    let weight = Weight { data: &[1.0; 8], inputs: 4, outputs: 2, transposed: false };
+    let packed = PackedWeight::pack(weight, int8, &alive).unwrap();
+    let multiply =
+        |input: &[f32], bias: &[f32], out: &mut [f32]| packed.multiply(input, Activations::Float, bias, out, &alive);
+    assert!(multiply(&[1.0; 4], &[], &mut [0.0; 2]).is_ok());
+    assert!(multiply(&[], &[], &mut []).is_ok());
+    assert!(matches!(multiply(&[1.0; 5], &[], &mut [0.0; 2]), Err(Error::InvalidOption { .. })));
+    assert!(matches!(multiply(&[1.0; 4], &[1.0], &mut [0.0; 2]), Err(Error::InvalidOption { .. })));
+    assert!(matches!(multiply(&[1.0; 4], &[], &mut [0.0; 3]), Err(Error::InvalidOption { .. })));
+    assert!(matches!(PackedWeight::pack(weight, int8, &|| false), Err(Error::Cancelled)));
+}

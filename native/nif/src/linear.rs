@@ -1,0 +1,148 @@
+//! Packed weights and their products; viva_tensor_packed.erl says what each function does.
+//!
+//! Elements come and go as little-endian float32. A packed weight is a resource: its memory is the engine's, not the VM's.
+
+use rustler::{Binary, Encoder, Env, NewBinary, Resource, ResourceArc, Term};
+use viva_tensor_engine::{
+    backend::cpu::linear::{Activations, PackedWeight, Weight},
+    buffer,
+    error::{Error, Result},
+    quant::{Format, Packing},
+};
+
+use crate::{
+    alive, reply,
+    resources::reap,
+    terms::{boolean, invalid, record},
+};
+
+mod atoms {
+    rustler::atoms! { fp8, fp8_blocks, int8, int4, int8_sparse24, int4_sparse24, float, rounded_fp8, rounded_int8, packed }
+}
+
+/// A packed weight; empty only while it is being dropped.
+pub struct PackedResource(Option<PackedWeight>);
+
+#[rustler::resource_impl(name = "viva_tensor_packed")]
+impl Resource for PackedResource {}
+
+impl Drop for PackedResource {
+    fn drop(&mut self) {
+        reap(self.0.take());
+    }
+}
+
+fn packed(term: Term) -> Result<ResourceArc<PackedResource>> {
+    term.decode().map_err(|_| invalid("packed weight", "a packed weight", term))
+}
+
+fn weight(resource: &PackedResource) -> Result<&PackedWeight> {
+    resource.0.as_ref().ok_or_else(|| Error::Internal { reason: "a packed weight was used after its end".into() })
+}
+
+fn count(term: Term, name: &str) -> Result<usize> {
+    term.decode().map_err(|_| invalid(name, "an integer from 0 on", term))
+}
+
+/// `fp8`, `{fp8_blocks, Columns}`, `int8`, `{int4, Group}`, `int8_sparse24` or `int4_sparse24`
+fn packing(term: Term, inputs: usize) -> Result<Packing> {
+    let names = [
+        (atoms::fp8(), Format::F8E4m3),
+        (atoms::int8(), Format::Int8),
+        (atoms::int8_sparse24(), Format::Int8Sparse24),
+        (atoms::int4_sparse24(), Format::Int4Sparse24),
+    ];
+    if let Some((_, format)) = names.iter().find(|(name, _)| *name == term) {
+        return Ok(Packing { format: *format, scale_cols: inputs });
+    }
+    for (name, format) in [(atoms::fp8_blocks(), Format::F8E4m3), (atoms::int4(), Format::Int4)] {
+        if let Ok([columns]) = record(term, name, "format") {
+            return Ok(Packing { format, scale_cols: count(columns, "columns of a scale")? });
+        }
+    }
+    Err(invalid("format", "fp8, {fp8_blocks, N}, int8, {int4, N}, int8_sparse24 or int4_sparse24", term))
+}
+
+/// Float32 elements, which need not be aligned in a binary.
+fn floats(term: Term, name: &str) -> Result<Vec<f32>> {
+    let binary = Binary::from_term(term).map_err(|_| invalid(name, "a binary", term))?;
+    let (elements, rest) = binary.as_slice().as_chunks::<4>();
+    if !rest.is_empty() {
+        return Err(invalid(name, "whole float32 elements", term));
+    }
+    check_memory(binary.len())?;
+    Ok(elements.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect())
+}
+
+fn check_memory(bytes: usize) -> Result<()> {
+    let (wanted_bytes, free_bytes) = (bytes as u64, buffer::free_bytes());
+    if wanted_bytes > free_bytes { Err(Error::OutOfMemory { wanted_bytes, free_bytes }) } else { Ok(()) }
+}
+
+/// A binary of float32 elements that `work` computes.
+fn filled<'a>(env: Env<'a>, elements: usize, work: impl FnOnce(&mut [f32]) -> Result<()>) -> Result<Term<'a>> {
+    let bytes = elements.saturating_mul(4);
+    check_memory(bytes.saturating_mul(2))?;
+    let mut values = vec![0.0; elements];
+    work(&mut values)?;
+    let mut binary = NewBinary::new(env, bytes);
+    for (bytes, value) in binary.as_mut_slice().as_chunks_mut::<4>().0.iter_mut().zip(values) {
+        *bytes = value.to_le_bytes();
+    }
+    Ok(binary.into())
+}
+
+/// `{packed, Resource, Bytes, RelativeError, LargestError, Pruned}`
+#[rustler::nif(schedule = "DirtyCpu")]
+fn packed_pack<'a>(
+    env: Env<'a>,
+    format: Term<'a>,
+    inputs: Term<'a>,
+    outputs: Term<'a>,
+    transposed: Term<'a>,
+    data: Term<'a>,
+) -> Term<'a> {
+    reply(env, || {
+        let (inputs, outputs) = (count(inputs, "inputs")?, count(outputs, "outputs")?);
+        let (packing, transposed) = (packing(format, inputs)?, boolean(transposed, "transposed")?);
+        let data = floats(data, "weight")?;
+        let weight = PackedWeight::pack(Weight { data: &data, inputs, outputs, transposed }, packing, &alive(env))?;
+        let (bytes, loss) = (weight.bytes(), weight.loss);
+        let resource = ResourceArc::new(PackedResource(Some(weight)));
+        Ok((atoms::packed(), resource, bytes, loss.relative, loss.largest, loss.pruned).encode(env))
+    })
+}
+
+#[rustler::nif(schedule = "DirtyCpu")]
+fn packed_unpack<'a>(env: Env<'a>, resource: Term<'a>) -> Term<'a> {
+    reply(env, || {
+        let resource = packed(resource)?;
+        let weight = weight(&resource)?;
+        filled(env, weight.inputs().saturating_mul(weight.outputs()), |out| weight.unpack(out))
+    })
+}
+
+/// Activations: `float`, `rounded_fp8` or `rounded_int8`. A bias of no bytes is none.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn packed_linear<'a>(
+    env: Env<'a>,
+    resource: Term<'a>,
+    activations: Term<'a>,
+    input: Term<'a>,
+    bias: Term<'a>,
+) -> Term<'a> {
+    reply(env, || {
+        let activations = match activations {
+            term if atoms::float() == term => Activations::Float,
+            term if atoms::rounded_fp8() == term => Activations::F8E4m3,
+            term if atoms::rounded_int8() == term => Activations::Int8,
+            term => return Err(invalid("activations", "float, rounded_fp8 or rounded_int8", term)),
+        };
+        let (resource, input, bias) = (packed(resource)?, floats(input, "input")?, floats(bias, "bias")?);
+        let weight = weight(&resource)?;
+        let batch = input.len().checked_div(weight.inputs()).unwrap_or(0);
+        filled(env, batch.saturating_mul(weight.outputs()), |out| {
+            weight.multiply(&input, activations, &bias, out, &alive(env))
+        })
+    })
+}
