@@ -80,10 +80,9 @@ template <class F, int SETS, bool GATED> DEV void gemv(const Part& a, const Part
   tile.own = row_planes<F>(own, min(at[0] * 8 + g, own.rows - 1)), tile.own_scale_cols = own.scale_cols;
   tile.other = row_planes<F>(other, min(at[1] * 8 + g, other.rows - 1)), tile.other_scale_cols = other.scale_cols;
   float acc[2][SETS][4] = {};
-  constexpr u32 TURNS = SETS == 1 ? 4 : 2;
-  for (u32 start = warp; start < blocks; start += TURNS * TEAM) {
+  for (u32 start = warp; start < blocks; start += 4 * TEAM) {
 #pragma unroll
-    for (u32 turn = 0; turn < TURNS; turn++) {
+    for (u32 turn = 0; turn < 4; turn++) {
       u32 kb = start + turn * TEAM;
       if (kb >= blocks) continue;
       Input input[SETS];
@@ -143,11 +142,11 @@ template <class F, int SETS, bool GATED> DEV void gemv(const Part& a, const Part
 }
 
 #define GEMV_OF(F, NAME, SETS)                                                                                        \
-  extern "C" __global__ void __launch_bounds__(512, 2)                                                                \
+  extern "C" __global__ void __launch_bounds__(512, SETS == 1 ? 2 : 1)                                                \
       NAME##_##F(Part a, Part b, Part c, const float* x, u32 x_stride, u32 count, Ending end) {                       \
     gemv<F, SETS, false>(a, b, c, x, x_stride, count, end);                                                           \
   }                                                                                                                   \
-  extern "C" __global__ void __launch_bounds__(512, 2)                                                                \
+  extern "C" __global__ void __launch_bounds__(512, SETS == 1 ? 2 : 1)                                                \
       NAME##_gated_##F(Part gate, Part up, Part none, const float* x, u32 x_stride, u32 count, Ending end) {          \
     gemv<F, SETS, true>(gate, up, none, x, x_stride, count, end);                                                     \
   }

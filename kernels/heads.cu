@@ -180,7 +180,8 @@ DEV void attend_groups(Heads& s, HeadSums* sums, FirstKeys& first, const Row& ro
 #pragma unroll
     for (int u = 0; u < 4; u++) {
       float c[4] = {0, 0, 0, 0};
-#pragma unroll
+      // Wide heads leave no registers for many keys at once.
+#pragma unroll(KEYS_AHEAD ? HD / 32 : 1)
       for (int b = 0; b < HD / 32; b++) {
 #if KEYS_AHEAD
         uint4 k = first.keys[u][b];

@@ -34,16 +34,17 @@ const FEWEST_STAGES: usize = 3;
 /// The constants of the kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
+    /// One a multiprocessor.
     pub blocks: usize,
-    layers: usize,
-    ffn: usize,
-    vocab: usize,
-    stages: usize,
-    activation: u32,
-    layer_format: &'static str,
-    head_format: &'static str,
-    embedding_format: &'static str,
-    shared_bytes: usize,
+    pub layers: usize,
+    pub ffn: usize,
+    pub vocab: usize,
+    pub stages: usize,
+    pub activation: u32,
+    pub layer_format: &'static str,
+    pub head_format: &'static str,
+    pub embedding_format: &'static str,
+    pub shared_bytes: usize,
 }
 
 impl Plan {
