@@ -103,6 +103,7 @@ DEV void barrier(u32 number, u32 threads) { asm volatile("bar.sync %0, %1;" ::"r
 DEV void touch(const void* at) {
   u32 value;
   asm volatile("ld.global.ca.u32 %0, [%1];" : "=r"(value) : "l"(at));
+  (void)value;
 }
 DEV void prefetch(const void* at) { asm volatile("prefetch.global.L2 [%0];" ::"l"(at)); }
 
