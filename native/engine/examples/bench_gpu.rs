@@ -1,16 +1,22 @@
 //! Decode and prefill speed of real shapes with random weights on the first GPU, beside the GPU's own reading speed.
 //!
-//! `bench_gpu [model:format …]`, for example `bench_gpu tinyllama:F16 llama-8b:F8_E4M3`; prints one JSON object a line.
+//! `bench_gpu measure RESULTS [MODEL:FORMAT …]`, for example `… tinyllama:F16 llama-8b:F8_E4M3`, adds to a JSON file, and
+//! prints one object a line; `bench_gpu name` prints the GPU's name.
+//!
+//! Bytes a second are those of the weights and of the cache that a token has to read, once a pass and once a row.
 
-use std::{sync::Arc, time::Instant};
+use std::{error::Error, sync::Arc, time::Instant};
 
+use gpu::{Results, Shape, pair};
+use serde_json::json;
 use viva_tensor_engine::{
     backend::{
         cuda::{
             self,
             decode::Plan,
             driver::Device,
-            forward::{CudaModel, Slot},
+            forward::{CHUNK, CudaModel, Slot},
+            profile::KernelTime,
             program::{Dimensions, KvFormat, Program},
             weights::{Matrix, kernel_names},
         },
@@ -19,18 +25,10 @@ use viva_tensor_engine::{
     error::Result,
     model::spec::{Activation, LayerSpec, Linear, ModelSpec, NormKind, Rope, RowOrder, RowSlice},
     quant::Format,
+    sampler::{Choice, Sampling},
 };
 
-/// D, F, L, H, KV, HD, V, head shared with the embedding.
-struct Shape(&'static str, [usize; 7], bool);
-
-const SHAPES: [Shape; 5] = [
-    Shape("smollm2-135m", [576, 1536, 30, 9, 3, 64, 49152], true),
-    Shape("tinyllama", [2048, 5632, 22, 32, 4, 64, 32000], false),
-    Shape("llama-1b", [2048, 8192, 16, 32, 8, 64, 128256], true),
-    Shape("llama-8b", [4096, 14336, 32, 32, 8, 128, 128256], false),
-    Shape("llama2-7b", [4096, 11008, 32, 32, 32, 128, 32000], false),
-];
+mod gpu;
 
 fn random(state: &mut u64) -> u64 {
     *state ^= *state << 13;
@@ -87,7 +85,7 @@ fn linear(rows: usize) -> Linear {
 }
 
 fn build(device: &Arc<Device>, shape: &Shape, format: Format, context: usize) -> Result<(CudaModel, u64)> {
-    let [width, ffn, layers, heads, kv_heads, head_dim, vocab] = shape.1;
+    let Shape { width, ffn, layers, heads, kv_heads, head_dim, vocab, tied, .. } = *shape;
     let spec_norm = viva_tensor_engine::model::spec::Norm {
         kind: NormKind::Rms,
         weight: String::new(),
@@ -134,7 +132,7 @@ fn build(device: &Arc<Device>, shape: &Shape, format: Format, context: usize) ->
     };
     let new = |rows, cols| matrix(device, format, rows, cols);
     let embedding = new(vocab, width)?;
-    let head = if shape.2 { Arc::clone(&embedding) } else { new(vocab, width)? };
+    let head = if tied { Arc::clone(&embedding) } else { new(vocab, width)? };
     let layers = (0..layers).map(|_| {
         Ok(Layer {
             attention_norm: norm(),
@@ -153,12 +151,12 @@ fn build(device: &Arc<Device>, shape: &Shape, format: Format, context: usize) ->
         })
     });
     let weights = Weights { embedding, layers: layers.collect::<Result<_>>()?, final_norm: norm(), head };
-    let unread = if shape.2 { 0 } else { weights.embedding.bytes() };
+    let unread = if tied { 0 } else { weights.embedding.bytes() };
     let bytes = weights.matrices().iter().map(|matrix| matrix.bytes()).sum::<usize>() - unread;
     let dimensions = Dimensions::of(&spec, KvFormat::Bf16, context, device.multiprocessors);
     let plan = Plan::of(device, &spec, &weights, &dimensions);
     if plan.is_none() {
-        eprintln!("{}: the general road", shape.0);
+        eprintln!("{}: the general road", shape.name);
     }
     let names = kernel_names(&weights);
     let image = Program::new(&dimensions, &names, plan.as_ref()).image(device.capability)?;
@@ -170,12 +168,38 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-fn measure(device: &Arc<Device>, shape: &Shape, format: Format, ceiling: f64) -> Result<()> {
-    let start = Instant::now();
-    let context = 8192;
+fn rounded(value: f64, places: i32) -> f64 {
+    (value * 10_f64.powi(places)).round() / 10_f64.powi(places)
+}
+
+/// A row of the table of kernels; one that is all of a pass reads all of its bytes.
+fn kernel(time: &KernelTime, all: f64, bytes_of_pass: u64) -> serde_json::Value {
+    let whole = time.microseconds > 0.99 * all && time.weight_bytes == 0;
+    let bytes = if whole { bytes_of_pass } else { time.weight_bytes };
+    json!({
+        "kernel": time.kernel, "launches": time.launches, "us": rounded(time.microseconds, 1), "bytes": bytes,
+        "share": rounded(time.microseconds / all, 3), "gb_per_second": rounded(bytes as f64 / time.microseconds / 1e3, 0),
+    })
+}
+
+fn measure(
+    device: &Arc<Device>,
+    shape: &Shape,
+    format: Format,
+    ceiling: f64,
+    results: &mut Results,
+) -> std::result::Result<(), Box<dyn Error>> {
+    let (context, sampling) = (8192, Sampling::default());
     let (model, bytes) = build(device, shape, format, context)?;
-    let load = start.elapsed().as_secs_f64();
-    for (depth, batch) in [(32, 1), (1024, 1), (4096, 1), (32, 8)] {
+    let name = json!({"gpu": device.name, "model": shape.name, "weights": format.to_string()});
+    let one = |more: serde_json::Value| {
+        let mut one = name.clone();
+        if let (Some(one), Some(more)) = (one.as_object_mut(), more.as_object()) {
+            one.extend(more.clone());
+        }
+        one
+    };
+    for (depth, batch) in [(32, 1), (1024, 1), (4096, 1), (32, 8), (1024, 8), (4096, 8)] {
         let mut caches: Vec<_> = (0..batch).map(|_| model.new_cache()).collect();
         for cache in &mut caches {
             let tokens: Vec<u32> = (0..depth as u32).map(|i| 5 + i * 7 % 900).collect();
@@ -191,61 +215,96 @@ fn measure(device: &Arc<Device>, shape: &Shape, format: Format, ceiling: f64) ->
                 let horizon = depth + part * 32 + 1;
                 let mut slots: Vec<_> =
                     caches.iter_mut().map(|cache| Slot { cache, tokens: &[9], horizon, logits: None }).collect();
-                model.decode(&mut slots, 32, &|| true)?;
+                let largest = vec![Choice { sampling: &sampling, sequence: &[] }; batch];
+                model.decode(&mut slots, &largest, 32, &|| true)?;
             }
             if lap > 1 {
                 rates.push(128.0 / lap_start.elapsed().as_secs_f64());
             }
         }
         let rate = median(rates);
-        println!(
-            r#"{{"kind":"measured","gpu":"{}","model":"{}","weights":"{format}","batch":{batch},"depth":{depth},"decode_tokens_per_second":{:.1},"gb_per_second":{:.0},"ceiling_gb_per_second":{:.0},"bytes_per_token":{bytes},"load_seconds":{load:.1}}}"#,
-            device.name,
-            shape.0,
-            rate * batch as f64,
-            bytes as f64 * rate / 1e9,
-            ceiling / 1e9
-        );
+        caches.iter_mut().for_each(|cache| cache.truncate(depth));
+        let mut slots: Vec<_> =
+            caches.iter_mut().map(|cache| Slot { cache, tokens: &[9], horizon: depth + 1, logits: None }).collect();
+        let times = model.profile(&mut slots)?;
+        let all: f64 = times.iter().map(|time| time.microseconds).sum();
+        // In the middle of the 128 tokens.
+        let cache_bytes = shape.cache_bytes(depth + 64) * batch as u64;
+        let speed = (bytes + cache_bytes) as f64 * rate;
+        results.add(one(json!({
+            "what": "decode", "batch": batch, "depth": depth,
+            "decode_tokens_per_second": rounded(rate * batch as f64, 1),
+            "gb_per_second": rounded(speed / 1e9, 0), "ceiling_gb_per_second": rounded(ceiling / 1e9, 0),
+            "share_of_ceiling": rounded(speed / ceiling, 3),
+            "weight_bytes_per_pass": bytes, "cache_bytes_per_pass": cache_bytes,
+            "in_one_launch": batch == 1 && model.decodes_in_one_launch(),
+            "kernels": times.iter().map(|time| kernel(time, all, bytes + cache_bytes)).collect::<Vec<_>>(),
+        })))?;
     }
-    let tokens: Vec<u32> = (0..512).map(|i| 5 + i * 7 % 900).collect();
-    let mut logits = vec![0.0; shape.1[6]];
-    let mut rates = vec![];
-    for lap in 0..4 {
-        let mut cache = model.new_cache();
-        cache.reserve(512)?;
-        let lap_start = Instant::now();
-        model.forward(
-            &mut [Slot { cache: &mut cache, tokens: &tokens, horizon: 512, logits: Some(&mut logits) }],
-            &|| true,
-        )?;
-        if lap > 0 {
-            rates.push(512.0 / lap_start.elapsed().as_secs_f64());
+    for count in [512, 2048] {
+        let tokens: Vec<u32> = (0..count as u32).map(|i| 5 + i * 7 % 900).collect();
+        let mut logits = vec![0.0; shape.vocab];
+        let mut seconds = vec![];
+        for lap in 0..5 {
+            let mut cache = model.new_cache();
+            cache.reserve(count)?;
+            let lap_start = Instant::now();
+            for (i, tokens) in tokens.chunks(CHUNK).enumerate() {
+                let logits = ((i + 1) * CHUNK >= count).then_some(&mut logits[..]);
+                model.forward(&mut [Slot { cache: &mut cache, tokens, horizon: count, logits }], &|| true)?;
+            }
+            if lap > 0 {
+                seconds.push(lap_start.elapsed().as_secs_f64());
+            }
         }
+        let took = median(seconds);
+        results.add(one(json!({
+            "what": "prefill", "batch": 1, "depth": 0, "prefill_tokens": count,
+            "prefill_tokens_per_second": rounded(count as f64 / took, 0), "first_token_ms": rounded(took * 1e3, 3),
+        })))?;
     }
-    println!(
-        r#"{{"kind":"measured","gpu":"{}","model":"{}","weights":"{format}","batch":1,"depth":0,"prefill_tokens":512,"prefill_tokens_per_second":{:.0}}}"#,
-        device.name,
-        shape.0,
-        median(rates)
-    );
     Ok(())
 }
 
-fn main() -> Result<()> {
+const USUAL: [&str; 16] = [
+    "tinyllama:F8_E4M3",
+    "tinyllama:BF16",
+    "tinyllama:F16",
+    "tinyllama:Q4_0",
+    "tinyllama:Q8_0",
+    "tinyllama:Q4_K",
+    "llama-1b:F8_E4M3",
+    "llama-1b:BF16",
+    "llama-1b:Q8_0",
+    "llama-8b:F8_E4M3",
+    "llama-8b:BF16",
+    "llama-8b:Q8_0",
+    "llama-8b:Q4_0",
+    "llama-8b:Q4_K",
+    "llama2-7b:F16",
+    "llama2-7b:F8_E4M3",
+];
+
+fn main() -> std::result::Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let device = cuda::open(0)?;
-    let ceiling = cuda::lab::read_bandwidth(&device)?;
-    let mut wanted: Vec<String> = std::env::args().skip(1).collect();
-    if wanted.is_empty() {
-        wanted = ["tinyllama:F16", "llama-1b:BF16"].map(String::from).to_vec();
-    }
-    for name in wanted {
-        let (shape, format) = name.split_once(':').unwrap_or((&name, "F16"));
-        let shape = SHAPES.iter().find(|known| known.0 == shape);
-        let format = Format::ALL.into_iter().find(|known| known.name() == format);
-        match (shape, format) {
-            (Some(shape), Some(format)) => measure(&device, shape, format, ceiling)?,
-            _ => eprintln!("{name}: unknown"),
+    let (out, wanted) = match words[..] {
+        ["name"] => {
+            println!("{}", device.name);
+            return Ok(());
         }
+        ["measure", out] => (out, &USUAL[..]),
+        ["measure", out, ..] => (out, &words[2..]),
+        _ => return Err("usage: bench_gpu name | measure RESULTS [MODEL:FORMAT …]".into()),
+    };
+    let ceiling = cuda::lab::read_bandwidth(&device)?;
+    let mut results = Results::open(out)?;
+    for text in wanted {
+        let known = pair(text)
+            .and_then(|(shape, format)| Some((shape, Format::ALL.into_iter().find(|known| known.name() == format)?)));
+        let (shape, format) = known.ok_or_else(|| format!("{text}: unknown"))?;
+        measure(&device, &shape, format, ceiling, &mut results)?;
     }
     Ok(())
 }

@@ -29,6 +29,9 @@ pub enum Error {
     /// Memory is short.
     #[error("{wanted_bytes} bytes wanted, {free_bytes} free")]
     OutOfMemory { wanted_bytes: u64, free_bytes: u64 },
+    /// The GPU does not work for this process any more, after a fault; a new process may use it again.
+    #[error("the GPU is lost to this process: {reason}")]
+    DeviceLost { reason: String },
     /// The chat template failed on these messages.
     #[error("chat template: {reason}")]
     Template { reason: String },

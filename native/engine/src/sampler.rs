@@ -2,10 +2,13 @@
 //!
 //! One written definition, the same on every backend:
 //! 1. repetition penalty r: the logit of every token of the sequence so far becomes l / r if l > 0, else l r;
-//! 2. temperature 0: the largest logit wins, of equals the lowest id. Otherwise weights are e^((l - max) / T);
+//! 2. temperature 0: the largest logit wins, of equals the lowest id. Otherwise weights are e^((l - max) / T), counted in
+//!    whole units of 2^-44;
 //! 3. candidates are ordered by logit, largest first, equals by id; top-k keeps the first k; top-p the shortest
 //!    prefix whose share of what is left reaches p; min-p those of at least p times the first one's weight;
 //! 4. a uniform u in [0, 1) picks the first candidate at which the running sum of weights exceeds u times their total.
+//!
+//! Whole units make a sum the same in every order, so a GPU that adds up in parallel chooses the same token.
 //!
 //! u is a function of (seed, position) alone: ChaCha20 with the seed as key (eight bytes, little-endian, then zeros),
 //! block number = position of the new token in the sequence; its first eight bytes, little-endian, shifted right by 11
@@ -73,42 +76,115 @@ impl Sampling {
         if self.temperature == 0.0 {
             return Ok(best);
         }
-        let most = f64::from(logits[best as usize]);
-        let temperature = f64::from(self.temperature);
-        let weight = |id: u32| ((f64::from(logits[id as usize]) - most) / temperature).exp();
-        let mut candidates = Candidates::new(logits, self.top_k, most - LEAST * temperature);
-        let total = candidates.all().iter().map(|id| weight(*id)).sum::<f64>();
-        // top-p and min-p both keep a prefix: find its length and its weight.
-        let (mut kept, mut sum) = (0, 0.0);
-        let enough = f64::from(self.top_p) * total;
-        let least = f64::from(self.min_p);
-        while let Some(id) = candidates.get(kept) {
-            let next = weight(id);
-            let full = self.top_p < 1.0 && sum >= enough;
-            if kept > 0 && (full || next < least) {
-                break;
-            }
-            (kept, sum) = (kept + 1, sum + next);
-            if self.top_p >= 1.0 && least == 0.0 && kept == candidates.all().len() {
-                break;
+        let (most, cuts) = (logits[best as usize], Cuts::of(self));
+        let weight = |id: u32| cuts.weight(most, logits[id as usize]);
+        // Those further out weigh nothing, and come last.
+        let floor = f64::from(most) - (Cuts::FARTHEST + 1.0) * f64::from(self.temperature);
+        let mut candidates = Candidates::new(logits, self.top_k, |id| f64::from(logits[id as usize]) >= floor);
+        let mut sum = candidates.all().iter().map(|id| u128::from(weight(*id))).sum::<u128>();
+        // top-p and min-p both keep a prefix: find its weight.
+        let enough = (sum * u128::from(cuts.top_p)).div_ceil(u128::from(Cuts::WHOLE));
+        if enough < sum || cuts.least > 1 {
+            let mut kept = 0;
+            sum = 0;
+            while let Some(id) = candidates.get(kept) {
+                let next = weight(id);
+                if kept > 0 && (sum >= enough || next < cuts.least) {
+                    break;
+                }
+                (kept, sum) = (kept + 1, sum + u128::from(next));
             }
         }
-        let target = uniform(self.seed, position as u64) * sum;
-        let mut running = 0.0;
-        for i in 0..kept {
-            let Some(id) = candidates.get(i) else { break };
-            running += weight(id);
+        let target = (u128::from(uniform_bits(self.seed, position as u64)) * sum) >> 53;
+        let (mut running, mut index) = (0, 0);
+        while let Some(id) = candidates.get(index) {
+            running += u128::from(weight(id));
             if running > target {
                 return Ok(id);
             }
+            index += 1;
         }
-        // Rounding may leave the last candidate a hair short.
-        Ok(kept.checked_sub(1).and_then(|last| candidates.get(last)).unwrap_or(best))
+        // Not reached: the target is below the sum.
+        Ok(best)
     }
 }
 
-/// Weights below e^-LEAST of the first one's are beyond the precision of the sums.
-const LEAST: f64 = 60.0;
+/// What decides about a session's next tokens.
+#[derive(Debug, Clone, Copy)]
+pub struct Choice<'a> {
+    pub sampling: &'a Sampling,
+    /// All tokens so far.
+    pub sequence: &'a [u32],
+}
+
+/// Temperature and cuts as the sums of weights see them.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Cuts {
+    /// 1 / temperature; 0 is argmax.
+    pub inverse: f64,
+    /// `usize::MAX`: all.
+    pub top_k: usize,
+    /// In units of 1 / `WHOLE`.
+    pub top_p: u64,
+    /// The smallest weight that min-p leaves, at least 1.
+    pub least: u64,
+}
+
+impl Cuts {
+    /// What the largest logit weighs.
+    pub const UNITS: u64 = 1 << 44;
+    /// Times the temperature below the largest logit: a weight there is less than half a unit.
+    const FARTHEST: f64 = 32.0;
+    /// A `top_p` of 1.
+    pub const WHOLE: u64 = 1 << 32;
+
+    pub fn of(sampling: &Sampling) -> Cuts {
+        let temperature = f64::from(sampling.temperature);
+        Cuts {
+            inverse: if temperature == 0.0 { 0.0 } else { 1.0 / temperature },
+            top_k: sampling.top_k.unwrap_or(usize::MAX),
+            top_p: (f64::from(sampling.top_p) * Cuts::WHOLE as f64).ceil() as u64,
+            least: ((f64::from(sampling.min_p) * Cuts::UNITS as f64).ceil() as u64).max(1),
+        }
+    }
+
+    /// The weight of a logit where `most` is the largest; it never grows as the logit falls.
+    ///
+    /// The distance is cut to 2^-40, far above the error of the series, and every step but that is one rounding.
+    pub fn weight(&self, most: f32, logit: f32) -> u64 {
+        const LOG2_E: f64 = std::f64::consts::LOG2_E;
+        // ln 2 as a sum; the first has few enough bits that its small multiples are exact.
+        const LN_2: (f64, f64) = (6.931_471_803_691_238e-1, 1.908_214_929_270_587_7e-10);
+        const FINE: f64 = (1_u64 << 40) as f64;
+        let distance = (f64::from(most) - f64::from(logit)) * self.inverse;
+        if distance >= Self::FARTHEST {
+            return 0;
+        }
+        let distance = (distance * FINE) as i64 as f64 * (1.0 / FINE);
+        let halvings = (distance * LOG2_E + 0.5) as i64;
+        let rest = halvings as f64 * LN_2.0 - distance + halvings as f64 * LN_2.1;
+        let series = SERIES.iter().fold(1.0 / 6_227_020_800.0, |sum, term| sum * rest + term);
+        let scale = f64::from_bits(((1023 + 44 - halvings) as u64) << 52);
+        (series * scale + 0.5) as u64
+    }
+}
+
+/// 1 / 12! down to 1 / 0!
+const SERIES: [f64; 13] = [
+    1.0 / 479_001_600.0,
+    1.0 / 39_916_800.0,
+    1.0 / 3_628_800.0,
+    1.0 / 362_880.0,
+    1.0 / 40_320.0,
+    1.0 / 5_040.0,
+    1.0 / 720.0,
+    1.0 / 120.0,
+    1.0 / 24.0,
+    1.0 / 6.0,
+    0.5,
+    1.0,
+    1.0,
+];
 
 /// Token ids by falling logit, put in order only as far as someone looks.
 struct Candidates<'a> {
@@ -118,9 +194,9 @@ struct Candidates<'a> {
 }
 
 impl<'a> Candidates<'a> {
-    fn new(logits: &'a [f32], top_k: Option<usize>, least: f64) -> Self {
-        let mut ids: Vec<u32> =
-            (0..logits.len() as u32).filter(|id| f64::from(logits[*id as usize]) >= least).collect();
+    /// The first `top_k` of those that `counts`.
+    fn new(logits: &'a [f32], top_k: Option<usize>, counts: impl Fn(u32) -> bool) -> Self {
+        let mut ids: Vec<u32> = (0..logits.len() as u32).filter(|id| counts(*id)).collect();
         let mut candidates = Candidates { logits, ordered: 0, ids: vec![] };
         if let Some(k) = top_k
             && k < ids.len()
@@ -133,7 +209,8 @@ impl<'a> Candidates<'a> {
     }
 
     fn order(&self, a: u32, b: u32) -> std::cmp::Ordering {
-        let (left, right) = (self.logits[a as usize], self.logits[b as usize]);
+        // Adding 0 makes -0 equal to 0.
+        let (left, right) = (self.logits[a as usize] + 0.0, self.logits[b as usize] + 0.0);
         right.total_cmp(&left).then(a.cmp(&b))
     }
 
@@ -165,12 +242,17 @@ impl<'a> Candidates<'a> {
 
 /// The uniform number in [0, 1) that decides about the token at `position`.
 pub fn uniform(seed: u64, position: u64) -> f64 {
+    uniform_bits(seed, position) as f64 / (1_u64 << 53) as f64
+}
+
+/// The same times 2^53.
+pub fn uniform_bits(seed: u64, position: u64) -> u64 {
     let mut key = [0; 32];
     key[..8].copy_from_slice(&seed.to_le_bytes());
     let mut stream = ChaCha20Rng::from_seed(key);
     // A block is sixteen words.
     stream.set_word_pos(u128::from(position) * 16);
-    (stream.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
+    stream.next_u64() >> 11
 }
 
 /// Natural logarithms of the softmax: the token's own, and those of the `top` most likely.
@@ -181,7 +263,7 @@ pub fn log_probabilities(logits: &[f32], id: u32, top: usize) -> (f32, Vec<(u32,
         let logit = logits.get(id as usize).copied().unwrap_or(f32::NEG_INFINITY);
         (f64::from(logit - most) - total.ln()) as f32
     };
-    let mut candidates = Candidates::new(logits, Some(top.max(1)), f64::NEG_INFINITY);
+    let mut candidates = Candidates::new(logits, Some(top.max(1)), |_| true);
     (log(id), (0..top).map_while(|i| candidates.get(i)).map(|id| (id, log(id))).collect())
 }
 

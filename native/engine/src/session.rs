@@ -15,7 +15,7 @@ use crate::{
     chat::Message,
     error::{Error, Result},
     loaded::Model,
-    sampler::{Sampling, log_probabilities},
+    sampler::{Choice, Sampling, log_probabilities},
     tokenizer::stream::{Pushed, TextStream},
 };
 
@@ -270,7 +270,8 @@ impl Session {
         let len = self.sequence.len();
         let left = (turn.prompt_len + turn.request.max_new_tokens).min(self.model.info.context).saturating_sub(len);
         let most = left.min(self.model.backend.steps());
-        if most == 0 || !turn.request.sampling.is_argmax() || turn.request.logprobs.is_some() {
+        let choice = Choice { sampling: &turn.request.sampling, sequence: &self.sequence };
+        if most == 0 || !self.model.backend.can_choose(&choice) || turn.request.logprobs.is_some() {
             return 0;
         }
         // All of them at the same rotary frequencies.
@@ -419,20 +420,23 @@ fn decode_together(
 ) {
     let start = Instant::now();
     let steps = members.iter().map(|i| sessions[*i].steps()).min().unwrap_or(0);
+    let mut choices = vec![];
     let mut slots: Vec<Slot> = sessions
         .iter_mut()
         .enumerate()
         .filter(|(i, _)| members.contains(i))
         .map(|(_, session)| {
             let (from, horizon) = (session.cache.len(), session.sequence.len());
+            let sampling = session.turn.as_ref().map(|turn| &turn.request.sampling);
+            choices.extend(sampling.map(|sampling| Choice { sampling, sequence: &session.sequence }));
             let tokens = &session.sequence[from..];
             let logits = (steps == 0).then_some(&mut session.logits[..]);
             Slot { cache: &mut session.cache, tokens, horizon, logits }
         })
         .collect();
     if steps > 0 {
-        let done = model.backend.decode(&mut slots, steps, alive);
-        drop(slots);
+        let done = model.backend.decode(&mut slots, &choices, steps, alive);
+        drop((slots, choices));
         for (at, i) in members.into_iter().enumerate() {
             let tokens = done.as_ref().map(|chosen| chosen.get(at).map_or(&[][..], Vec::as_slice));
             let taken = tokens.map_err(Error::clone).and_then(|tokens| match &mut results[i] {
@@ -446,7 +450,7 @@ fn decode_together(
         return;
     }
     let done = model.backend.forward(&mut slots, alive);
-    drop(slots);
+    drop((slots, choices));
     for i in members {
         let session = &mut *sessions[i];
         session.timings.decode_tokens += 1;

@@ -11,6 +11,7 @@ use viva_tensor_engine::{
     checkpoint::Checkpoint,
     model,
     quant::WeightFormat,
+    sampler::{Choice, Sampling},
 };
 
 /// Relative error allowed, with keys and values in bf16: ten of its roundings, 2^-9 each.
@@ -216,7 +217,8 @@ fn a_token_alone_has_the_bits_that_it_has_in_company_and_is_what_the_cpu_says() 
             // Some tokens in a row, chosen on the device and by its logits.
             cache.truncate(len);
             let mut slots = [Slot { cache: &mut cache, tokens: &[5], horizon: len + 1, logits: None }];
-            let chosen = gpu.decode(&mut slots, 6, &|| true).unwrap().remove(0);
+            let largest = Choice { sampling: &Sampling::default(), sequence: &[] };
+            let chosen = gpu.decode(&mut slots, &[largest], 6, &|| true).unwrap().remove(0);
             cache.truncate(len);
             let mut expected = vec![];
             let mut next = 5;

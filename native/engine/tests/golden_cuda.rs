@@ -24,7 +24,7 @@ use viva_tensor_engine::{
     loader::{DeviceChoice, LoadOptions, LoadProgress, Loader},
     model,
     quant::{Format, WeightFormat},
-    sampler::Sampling,
+    sampler::{Choice, Sampling},
     session::{Prompt, Request, Session, Status, step},
 };
 
@@ -34,7 +34,9 @@ const TOLERANCE: f64 = 1e-4;
 const TOLERANCE_BF16: f64 = 2e-2;
 
 fn fixtures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../test/fixtures")
+    // Elsewhere than where the test was built.
+    let carried = std::env::var_os("VIVA_TENSOR_FIXTURES").map(PathBuf::from);
+    carried.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../test/fixtures"))
 }
 
 /// The GPU; `None` after saying why there is none.
@@ -141,7 +143,8 @@ fn check(folder: &Path) -> Vec<String> {
                 let steps = (expected.len() - chosen.len()).min(5);
                 let (tokens, horizon) = ([chosen[chosen.len() - 1]], cache.len() + 1);
                 let mut slots = [Slot { cache: &mut cache, tokens: &tokens, horizon, logits: None }];
-                chosen.extend(model.decode(&mut slots, steps, &|| true).unwrap().remove(0));
+                let largest = Choice { sampling: &Sampling::default(), sequence: &[] };
+                chosen.extend(model.decode(&mut slots, &[largest], steps, &|| true).unwrap().remove(0));
             }
             if chosen != greedy {
                 wrong.push(format!("{at}: the device chose {chosen:?}, its logits say {greedy:?}"));
@@ -324,9 +327,9 @@ fn open(path: &Path, device: DeviceChoice) -> Result<Arc<viva_tensor_engine::loa
     }
 }
 
-fn answer(model: &Arc<viva_tensor_engine::loaded::Model>, sampling: Sampling) -> Vec<u32> {
+fn answer(model: &Arc<viva_tensor_engine::loaded::Model>, sampling: Sampling, logprobs: Option<usize>) -> Vec<u32> {
     let mut session = Session::open(Arc::clone(model));
-    let request = Request { sampling, max_new_tokens: 40, stop: vec![], stop_on_eos: false, logprobs: None };
+    let request = Request { sampling, max_new_tokens: 40, stop: vec![], stop_on_eos: false, logprobs };
     session.submit(&Prompt::Tokens(vec![5, 17, 200, 31]), request).unwrap();
     let mut ids = vec![];
     loop {
@@ -344,16 +347,20 @@ fn a_session_on_the_gpu_says_what_one_on_the_cpu_says() {
     let path = fixtures().join("tiny/llama");
     let (cpu, auto) = (open(&path, DeviceChoice::Cpu).unwrap(), open(&path, DeviceChoice::Auto).unwrap());
     assert_eq!((auto.info.device.as_str(), &auto.info.device_note), ("cuda:0", &device.name));
-    let expected = answer(&cpu, Sampling::default());
+    let expected = answer(&cpu, Sampling::default(), None);
     assert_eq!(expected.len(), 40);
-    let found = answer(&auto, Sampling::default());
+    let found = answer(&auto, Sampling::default(), None);
     // The cache is bf16, so a close call may go the other way; the beginning may not.
     assert_eq!(found.len(), 40);
     assert_eq!(found[..8], expected[..8]);
-    assert_eq!(answer(&auto, Sampling::default()), found);
-    // Logits on the host give the same tokens as the device's own choice: a penalty of almost 1 changes no order here.
-    let host = Sampling { repetition_penalty: 1.000_000_1, ..Sampling::default() };
-    assert_eq!(answer(&auto, host)[..8], found[..8]);
+    assert_eq!(answer(&auto, Sampling::default(), None), found);
+    // Who asks for log-probabilities is answered from logits on the host: the same tokens as the device's own choice.
+    let warm = Sampling { temperature: 1.1, top_k: Some(90), top_p: 0.95, seed: 5, ..Sampling::default() };
+    let wary = Sampling { min_p: 0.02, top_k: None, repetition_penalty: 1.2, ..warm.clone() };
+    for sampling in [Sampling::default(), warm.clone(), wary] {
+        assert_eq!(answer(&auto, sampling.clone(), Some(1)), answer(&auto, sampling.clone(), None), "{sampling:?}");
+    }
+    assert_ne!(answer(&auto, warm.clone(), None), answer(&auto, Sampling { seed: 6, ..warm }, None));
 }
 
 #[test]

@@ -6,8 +6,11 @@ import viva_tensor/error.{type Error}
 import viva_tensor/native.{type Request}
 import viva_tensor/otp
 
-/// Weights below e^-60 of the first one's are left out.
-const least = 60.0
+/// 2^44: weights are whole numbers of this part of the first one's.
+const units = 17_592_186_044_416.0
+
+/// Times the temperature below the largest logit: nothing there weighs a unit.
+const farthest = 32.0
 
 @external(erlang, "viva_tensor_beam_ffi", "chacha")
 fn uniform(seed: Int, position: Int) -> Float
@@ -21,6 +24,9 @@ fn numbered(logits: List(Float)) -> List(#(Int, Float))
 
 @external(erlang, "math", "exp")
 fn exp(power: Float) -> Float
+
+@external(erlang, "math", "floor")
+fn floor(number: Float) -> Float
 
 @external(erlang, "math", "log")
 fn log(number: Float) -> Float
@@ -157,15 +163,15 @@ fn draw(
   position: Int,
 ) -> Int {
   let most = largest(otp.map(candidates, fn(candidate) { candidate.1 }))
-  let floor = most -. least *. temperature
-  let ordered = order(otp.filter(candidates, fn(one) { one.1 >=. floor }))
+  let lowest = most -. farthest *. temperature
+  let ordered = order(otp.filter(candidates, fn(one) { one.1 >=. lowest }))
   let ordered = case request.top_k {
     native.TopK(k) -> otp.take(ordered, k)
     native.TopKInfinity -> ordered
   }
   let weights = {
     use #(id, logit) <- otp.map(ordered)
-    #(id, exp({ logit -. most } /. temperature))
+    #(id, floor(exp({ logit -. most } /. temperature) *. units +. 0.5))
   }
   let total = sum(weights)
   let enough = case request.top_p <. 1.0 {
@@ -173,7 +179,7 @@ fn draw(
     // Never reached.
     False -> total *. 2.0
   }
-  let kept = keep(weights, enough, request.min_p, 0.0, [])
+  let kept = keep(weights, enough, request.min_p *. units, 0.0, [])
   pick(kept, uniform(request.seed, position) *. sum(kept), 0.0)
 }
 

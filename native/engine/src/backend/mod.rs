@@ -15,6 +15,7 @@ use crate::{
     error::{Error, Result},
     model::spec::ModelSpec,
     quant::WeightFormat,
+    sampler::Choice,
 };
 
 /// A model that is ready to compute.
@@ -45,8 +46,8 @@ pub struct Slot<'a> {
 /// Weights on their way to a backend.
 #[derive(Debug)]
 pub enum Loading {
-    Cpu { weights: cpu::weights::Loading, threads: Option<usize>, context: usize, note: Option<String> },
-    Cuda(cuda::Loading),
+    Cpu { weights: Box<cpu::weights::Loading>, threads: Option<usize>, context: usize, note: Option<String> },
+    Cuda(Box<cuda::Loading>),
 }
 
 /// What can be said of a backend and its weights.
@@ -129,12 +130,26 @@ impl Backend {
         }
     }
 
-    /// The next `steps` tokens of each slot by argmax, chosen where they are computed: each slot gives one token and
-    /// gets those that follow it. The caches then hold all but the last of them.
-    pub fn decode(&self, slots: &mut [Slot], steps: usize, alive: &dyn Fn() -> bool) -> Result<Vec<Vec<u32>>> {
+    /// Whether `decode` chooses as this asks for.
+    pub fn can_choose(&self, choice: &Choice) -> bool {
+        match self {
+            Backend::Cpu(_) => false,
+            Backend::Cuda(model) => model.can_choose(choice),
+        }
+    }
+
+    /// The next `steps` tokens of each slot as its choice says, chosen where they are computed: each slot gives one token
+    /// and gets those that follow it. The caches then hold all but the last of them.
+    pub fn decode(
+        &self,
+        slots: &mut [Slot],
+        choices: &[Choice],
+        steps: usize,
+        alive: &dyn Fn() -> bool,
+    ) -> Result<Vec<Vec<u32>>> {
         match self {
             Backend::Cpu(_) => Err(Error::Internal { reason: "the CPU backend gives logits".into() }),
-            Backend::Cuda(model) => model.decode(&mut cuda_slots(slots)?, steps, alive),
+            Backend::Cuda(model) => model.decode(&mut cuda_slots(slots)?, choices, steps, alive),
         }
     }
 
@@ -238,7 +253,7 @@ impl Loading {
         context: usize,
         note: Option<String>,
     ) -> Result<Self> {
-        let weights = cpu::weights::Loading::with(spec, checkpoint, format)?;
+        let weights = Box::new(cpu::weights::Loading::with(spec, checkpoint, format)?);
         Ok(Loading::Cpu { weights, threads, context, note })
     }
 
@@ -250,7 +265,7 @@ impl Loading {
         ordinal: usize,
         context: usize,
     ) -> Result<Self> {
-        cuda::Loading::new(spec, checkpoint, format, ordinal, context).map(Loading::Cuda)
+        Ok(Loading::Cuda(Box::new(cuda::Loading::new(spec, checkpoint, format, ordinal, context)?)))
     }
 
     /// Reads one chunk; true when everything is in.

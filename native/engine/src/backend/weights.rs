@@ -1,9 +1,9 @@
 //! A model's weights: what `ModelSpec` names, read from the checkpoint into a backend's matrices.
 //!
-//! Loading runs in slices: `Loading::step` reads a bounded chunk of rows, packs it where another format was asked for,
-//! and hands it to the backend's `Matrix`. Tied linears are read once and shared.
+//! Loading runs in slices: `Loading::step` reads some bounded chunks of rows and hands them to the backend's `Store`, which
+//! may read them side by side; what goes into another format is packed in between. Tied linears are read once and shared.
 
-use std::{collections::HashMap, mem, sync::Arc};
+use std::{collections::HashMap, mem, ops::Range, sync::Arc};
 
 use super::repack::Repacking;
 use crate::{
@@ -13,8 +13,27 @@ use crate::{
     quant::{Format, Packing, WeightFormat},
 };
 
-/// Bytes read between two looks at the clock and the caller.
-const CHUNK_BYTES: usize = 4 << 20;
+/// Bytes of a chunk, or one row where that is more.
+pub const CHUNK_BYTES: usize = 4 << 20;
+
+/// Some rows of a tensor.
+#[derive(Debug, Clone)]
+pub struct Chunk {
+    /// Bytes of the tensor.
+    pub range: Range<u64>,
+    /// Where the rows belong in the matrix: consecutive rows, perhaps in another order.
+    pub places: Vec<usize>,
+}
+
+/// Fills a buffer of its length with a chunk, checked.
+pub type Read<'a> = &'a (dyn Fn(&Chunk, &mut [u8]) -> Result<()> + Sync);
+
+impl Chunk {
+    pub fn bytes(&self) -> usize {
+        // Chunks are made of lengths that fit.
+        (self.range.end - self.range.start) as usize
+    }
+}
 
 /// A backend's memory for matrices.
 pub trait Store {
@@ -23,6 +42,19 @@ pub trait Store {
     fn matrix(&self, format: Format, rows: usize, cols: usize) -> Result<Self::Matrix>;
     /// Bytes that may still be taken.
     fn free_bytes(&self) -> u64;
+
+    /// Chunks that `fill` is given at once.
+    fn together(&self) -> usize {
+        1
+    }
+
+    /// Puts chunks into their places; they may still be on their way when this returns.
+    fn fill(&mut self, matrix: &mut Self::Matrix, chunks: &[Chunk], read: Read) -> Result<()>;
+
+    /// Waits until everything is in its place.
+    fn settle(&mut self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// A weight matrix in a backend's own layout; the bits of its weights are those of the checkpoint or of the packing.
@@ -151,11 +183,14 @@ impl<S: Store> Loading<S> {
         Ok(self.format.packing(cols(tensor)?, self.outer.contains(&key(linear))))
     }
 
-    /// Reads one chunk; true when everything is in.
+    /// Reads some chunks; true when everything is read.
     pub fn step(&mut self, checkpoint: &Checkpoint) -> Result<bool> {
         let Some(linear) = self.linears.get(self.done.len()) else { return Ok(true) };
         let Some(slice) = linear.rows.get(self.slice) else {
             let mut matrix = self.current.take().ok_or_else(|| nothing_to_load(linear))?;
+            if matrix.format() == Format::F8E4m3 {
+                self.store.settle()?;
+            }
             match self.repacking.take() {
                 Some((scale_cols, scales)) => matrix.set_scales(scale_cols, &scales)?,
                 None => set_scales(checkpoint, linear, &mut matrix)?,
@@ -189,22 +224,35 @@ impl<S: Store> Loading<S> {
             RowOrder::Interleaved { head_dim } => head_dim.max(1),
         };
         let units = (CHUNK_BYTES / bytes.max(1) / unit).max(1);
-        let count = (units * unit).min(slice.rows.len() - self.rows_in);
-        self.chunk.resize(count * bytes, 0);
-        let first = slice.rows.start + self.rows_in;
-        let start = first as u64 * bytes as u64;
-        checkpoint.read(tensor, start..start + self.chunk.len() as u64, &mut self.chunk)?;
-        check_finite(tensor, &self.chunk)?;
         let above: usize = linear.rows[..self.slice].iter().map(|slice| slice.rows.len()).sum();
-        let places: Vec<usize> =
-            (self.rows_in..self.rows_in + count).map(|row| above + slice.order.place(row)).collect();
-        let rows = match packing {
-            Some(packing) => self.repacking.pack(tensor.format, packing, matrix.cols(), &self.chunk, &places)?,
-            None => &self.chunk,
+        // What is packed goes chunk by chunk.
+        let most = if packing.is_some() { 1 } else { self.store.together() };
+        let mut chunks = vec![];
+        while chunks.len() < most && self.rows_in < slice.rows.len() {
+            let count = (units * unit).min(slice.rows.len() - self.rows_in);
+            let start = (slice.rows.start + self.rows_in) as u64 * bytes as u64;
+            let range = start..start + count as u64 * bytes as u64;
+            let rows = self.rows_in..self.rows_in + count;
+            self.done_bytes += range.end - range.start;
+            chunks.push(Chunk { range, places: rows.map(|row| above + slice.order.place(row)).collect() });
+            self.rows_in += count;
+        }
+        let read = |chunk: &Chunk, out: &mut [u8]| {
+            checkpoint.read(tensor, chunk.range.clone(), out)?;
+            check_finite(tensor, out)
         };
-        matrix.set_rows(&places, rows)?;
-        self.rows_in += count;
-        self.done_bytes += self.chunk.len() as u64;
+        match packing {
+            None => self.store.fill(matrix, &chunks, &read)?,
+            Some(packing) => {
+                for chunk in &chunks {
+                    self.chunk.resize(chunk.bytes(), 0);
+                    read(chunk, &mut self.chunk)?;
+                    let (format, cols) = (tensor.format, matrix.cols());
+                    let rows = self.repacking.pack(format, packing, cols, &self.chunk, &chunk.places)?;
+                    matrix.set_rows(&chunk.places, rows)?;
+                }
+            }
+        }
         if self.rows_in == slice.rows.len() {
             (self.slice, self.rows_in) = (self.slice + 1, 0);
         }
@@ -213,6 +261,7 @@ impl<S: Store> Loading<S> {
 
     /// Puts the matrices into their places; the norms, which are small, are read here.
     pub fn finish(&mut self, spec: &ModelSpec, checkpoint: &Checkpoint) -> Result<Weights<S::Matrix>> {
+        self.store.settle()?;
         let matrices: HashMap<String, Arc<S::Matrix>> =
             self.linears.iter().map(key).zip(mem::take(&mut self.done)).collect();
         let matrix = |linear: &Linear| matrices.get(&key(linear)).cloned().ok_or_else(|| nothing_to_load(linear));
@@ -419,12 +468,20 @@ fn slice_scales(checkpoint: &Checkpoint, slice: &RowSlice, cols: usize) -> Resul
 fn check_finite(tensor: &TensorInfo, bytes: &[u8]) -> Result<()> {
     let half = |bits: u16| bits & 0x7c00 == 0x7c00;
     let pair = |at: &[u8]| u16::from_le_bytes([at[0], at[1]]);
+    // Without a way out in between, so that it runs on vectors.
+    let any_pair = |mask: u16| {
+        let worst = |piece: &[u8]| {
+            let pairs = piece.as_chunks::<2>().0.iter();
+            pairs.fold(false, |bad, pair| bad | (u16::from_le_bytes(*pair) & mask == mask))
+        };
+        bytes.chunks(1 << 14).any(worst)
+    };
     let block = bytes.chunks_exact(tensor.format.block_bytes());
     // Offsets of the f16 scales in a block.
     let bad = match tensor.format {
         Format::F32 => block.clone().any(|at| !f32::from_le_bytes([at[0], at[1], at[2], at[3]]).is_finite()),
-        Format::F16 => block.clone().any(|at| half(pair(at))),
-        Format::Bf16 => block.clone().any(|at| pair(at) & 0x7f80 == 0x7f80),
+        Format::F16 => any_pair(0x7c00),
+        Format::Bf16 => any_pair(0x7f80),
         Format::F8E4m3 => bytes.iter().any(|byte| byte & 0x7f == 0x7f),
         Format::Q8_0 | Format::Q4_0 | Format::Q5_0 => block.clone().any(|at| half(pair(at))),
         Format::Q4_1 | Format::Q5_1 | Format::Q4K | Format::Q5K => {

@@ -2,7 +2,7 @@
 
 use super::{matrix::Matrix, tile::LANES};
 use crate::{
-    backend::weights::{self, Packed, Store},
+    backend::weights::{self, Chunk, Packed, Read, Store},
     checkpoint::Checkpoint,
     error::Result,
     model::spec::ModelSpec,
@@ -14,8 +14,10 @@ pub type Layer = weights::Layer<Matrix>;
 pub type Loading = weights::Loading<Host>;
 
 /// The host's memory.
-#[derive(Debug, Clone, Copy)]
-pub struct Host;
+#[derive(Debug, Default)]
+pub struct Host {
+    chunk: Vec<u8>,
+}
 
 impl Store for Host {
     type Matrix = Matrix;
@@ -26,6 +28,15 @@ impl Store for Host {
 
     fn free_bytes(&self) -> u64 {
         crate::buffer::free_bytes()
+    }
+
+    fn fill(&mut self, matrix: &mut Matrix, chunks: &[Chunk], read: Read) -> Result<()> {
+        for chunk in chunks {
+            self.chunk.resize(chunk.bytes(), 0);
+            read(chunk, &mut self.chunk)?;
+            matrix.set_rows(&chunk.places, &self.chunk)?;
+        }
+        Ok(())
     }
 }
 
@@ -71,7 +82,7 @@ impl Loading {
 
     /// In another format than the stored one.
     pub fn with(spec: &ModelSpec, checkpoint: &Checkpoint, format: WeightFormat) -> Result<Self> {
-        Loading::into(Host, spec, checkpoint, format)
+        Loading::into(Host::default(), spec, checkpoint, format)
     }
 }
 

@@ -6,8 +6,10 @@
 //! The one surprise: a context is current to a thread, and slices come on any thread, so `Device::enter` opens each.
 
 use std::{
+    collections::BTreeSet,
     ffi::{CString, c_int, c_void},
-    sync::{Arc, OnceLock},
+    ops::Range,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
 use cudarc::driver::{
@@ -15,11 +17,11 @@ use cudarc::driver::{
     sys,
 };
 
-use super::argument::Argument;
+use super::{argument::Argument, reaper, timer::Timer};
 use crate::error::{Error, Result};
 
 /// What this file calls.
-const SYMBOLS: [&str; 38] = [
+const SYMBOLS: [&str; 42] = [
     "cuInit",
     "cuDriverGetVersion",
     "cuDeviceGet",
@@ -45,6 +47,10 @@ const SYMBOLS: [&str; 38] = [
     "cuStreamSynchronize",
     "cuStreamBeginCapture_v2",
     "cuStreamEndCapture",
+    "cuEventCreate",
+    "cuEventRecord",
+    "cuEventElapsedTime",
+    "cuEventDestroy_v2",
     "cuModuleLoadData",
     "cuModuleUnload",
     "cuModuleGetFunction",
@@ -89,9 +95,28 @@ fn look_for_driver() -> Result<()> {
 }
 
 /// The error of a failing call.
-fn failed(call: &str, error: DriverError) -> Error {
+pub(super) fn failed(call: &str, error: DriverError) -> Error {
     let text = error.error_string().map(|text| text.to_string_lossy().into_owned()).unwrap_or_default();
-    Error::Internal { reason: format!("{call}: {:?} ({text})", error.0) }
+    let reason = format!("{call}: {:?} ({text})", error.0);
+    use sys::CUresult::*;
+    match error.0 {
+        // From here on every call fails.
+        CUDA_ERROR_DEINITIALIZED
+        | CUDA_ERROR_DEVICE_UNAVAILABLE
+        | CUDA_ERROR_ECC_UNCORRECTABLE
+        | CUDA_ERROR_NVLINK_UNCORRECTABLE
+        | CUDA_ERROR_ILLEGAL_ADDRESS
+        | CUDA_ERROR_LAUNCH_TIMEOUT
+        | CUDA_ERROR_CONTEXT_IS_DESTROYED
+        | CUDA_ERROR_ASSERT
+        | CUDA_ERROR_HARDWARE_STACK_ERROR
+        | CUDA_ERROR_ILLEGAL_INSTRUCTION
+        | CUDA_ERROR_MISALIGNED_ADDRESS
+        | CUDA_ERROR_INVALID_ADDRESS_SPACE
+        | CUDA_ERROR_INVALID_PC
+        | CUDA_ERROR_LAUNCH_FAILED => Error::DeviceLost { reason },
+        _ => Error::Internal { reason },
+    }
 }
 
 /// An NVIDIA GPU.
@@ -143,7 +168,11 @@ impl Device {
         // SAFETY: the device is one that the driver named; `drop` releases what is retained here.
         let context = unsafe { result::primary_ctx::retain(device) };
         let context = context.map_err(|error| failed("cuDevicePrimaryCtxRetain", error))?;
-        Ok(Arc::new(Device { device, context, ordinal, name, capability, multiprocessors, shared_bytes }))
+        let device = Arc::new(Device { device, context, ordinal, name, capability, multiprocessors, shared_bytes });
+        // One that is lost says so here.
+        device.enter()?;
+        result::mem_get_info().map_err(|error| failed("cuMemGetInfo", error))?;
+        Ok(device)
     }
 
     /// Makes the device current to this thread; first thing in each slice.
@@ -152,7 +181,9 @@ impl Device {
         unsafe { result::ctx::set_current(self.context) }.map_err(|error| failed("cuCtxSetCurrent", error))
     }
 
+    /// Once all is free that nobody has any more.
     pub fn free_bytes(&self) -> u64 {
+        reaper::settle();
         self.enter().ok().and_then(|()| result::mem_get_info().ok()).map_or(0, |(free, _)| free as u64)
     }
 
@@ -160,7 +191,16 @@ impl Device {
     pub fn memory(self: &Arc<Self>, bytes: usize) -> Result<Memory> {
         self.enter()?;
         // SAFETY: `Memory` frees what is allocated here.
-        match unsafe { result::malloc_sync(bytes.max(256)) } {
+        let allocate = || unsafe { result::malloc_sync(bytes.max(256)) };
+        let allocated = allocate().or_else(|error| match error.0 {
+            // What was dropped a moment ago may not be free yet.
+            sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => {
+                reaper::settle();
+                allocate()
+            }
+            _ => Err(error),
+        });
+        match allocated {
             Ok(at) => Ok(Memory { device: Arc::clone(self), at, bytes: bytes.max(256) }),
             Err(DriverError(sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY)) => {
                 Err(Error::OutOfMemory { wanted_bytes: bytes as u64, free_bytes: self.free_bytes() })
@@ -197,7 +237,8 @@ impl Device {
     pub fn stream(self: &Arc<Self>) -> Result<Stream> {
         self.enter()?;
         let stream = result::stream::create(result::stream::StreamKind::NonBlocking);
-        Ok(Stream { device: Arc::clone(self), stream: stream.map_err(|error| failed("cuStreamCreate", error))? })
+        let stream = stream.map_err(|error| failed("cuStreamCreate", error))?;
+        Ok(Stream { device: Arc::clone(self), stream, timer: Mutex::new(None) })
     }
 
     /// Code for this device: a cubin or a PTX text.
@@ -271,6 +312,18 @@ impl Memory {
 
 impl Drop for Memory {
     fn drop(&mut self) {
+        reaper::reap(Unused { device: Arc::clone(&self.device), at: self.at });
+    }
+}
+
+/// Bytes that nobody has any more.
+struct Unused {
+    device: Arc<Device>,
+    at: u64,
+}
+
+impl Drop for Unused {
+    fn drop(&mut self) {
         if self.device.enter().is_ok() {
             // SAFETY: allocated in `memory`; freeing waits for work that uses it.
             let _ = unsafe { result::free_sync(self.at) };
@@ -316,7 +369,8 @@ impl Drop for Pinned {
 #[derive(Debug)]
 pub struct Stream {
     device: Arc<Device>,
-    stream: sys::CUstream,
+    pub(super) stream: sys::CUstream,
+    pub(super) timer: Mutex<Option<Timer>>,
 }
 
 // SAFETY: streams may be used from any thread; the driver locks.
@@ -337,6 +391,21 @@ impl Stream {
         let values = values.ok_or_else(|| Error::Internal { reason: format!("a copy of {count} values") })?;
         // SAFETY: both ends were checked; the caller waits for the stream before it changes `from`.
         unsafe { result::memcpy_htod_async(to.at, values, self.stream) }
+            .map_err(|error| failed("cuMemcpyHtoDAsync", error))
+    }
+
+    /// Queues a copy of a part of `from` to `offset`.
+    pub fn send_part(&self, from: &Pinned, part: Range<usize>, to: &Memory, offset: usize) -> Result<()> {
+        let bytes = from
+            .as_slice::<u8>()
+            .get(part)
+            .filter(|bytes| offset.checked_add(bytes.len()).is_some_and(|end| end <= to.bytes));
+        let bytes = bytes.ok_or_else(|| Error::Internal { reason: format!("a copy to byte {offset}") })?;
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        // SAFETY: both ends were checked; the caller waits for the stream before it changes `from`.
+        unsafe { result::memcpy_htod_async(to.at + offset as u64, bytes, self.stream) }
             .map_err(|error| failed("cuMemcpyHtoDAsync", error))
     }
 
@@ -393,8 +462,9 @@ impl Stream {
         let mut places: Vec<*mut c_void> = arguments.iter().map(Argument::place).collect();
         let (grid, block) = ((grid[0], grid[1], grid[2]), (threads, 1, 1));
         // SAFETY: the caller's contract; the arguments outlive the call, which copies them.
-        let done = unsafe { result::launch_kernel(kernel.function, grid, block, shared, self.stream, &mut places) };
-        done.map_err(|error| failed("cuLaunchKernel", error))
+        let launch =
+            || unsafe { result::launch_kernel(kernel.function, grid, block, shared, self.stream, &mut places) };
+        self.timed(kernel, arguments, launch).map_err(|error| failed("cuLaunchKernel", error))
     }
 }
 
@@ -414,10 +484,10 @@ impl Stream {
         let mut places: Vec<*mut c_void> = arguments.iter().map(Argument::place).collect();
         let (grid, block) = ((blocks, 1, 1), (threads, 1, 1));
         // SAFETY: the caller's contract; the arguments outlive the call, which copies them.
-        let done = unsafe {
+        let launch = || unsafe {
             result::launch_cooperative_kernel(kernel.function, grid, block, shared, self.stream, &mut places)
         };
-        done.map_err(|error| failed("cuLaunchCooperativeKernel", error))
+        self.timed(kernel, arguments, launch).map_err(|error| failed("cuLaunchCooperativeKernel", error))
     }
 }
 
@@ -466,7 +536,8 @@ impl Module {
         let c_name = CString::new(name).map_err(|_| Error::Internal { reason: format!("kernel {name:?}") })?;
         // SAFETY: the module lives.
         let function = unsafe { result::module::get_function(self.module, c_name) };
-        Ok(Kernel { function: function.map_err(|error| failed(&format!("cuModuleGetFunction({name})"), error))? })
+        let function = function.map_err(|error| failed(&format!("cuModuleGetFunction({name})"), error))?;
+        Ok(Kernel { function, name: kept(name) })
     }
 }
 
@@ -483,6 +554,19 @@ impl Drop for Module {
 #[derive(Debug, Clone, Copy)]
 pub struct Kernel {
     function: sys::CUfunction,
+    pub(super) name: &'static str,
+}
+
+/// The text for good; there are only so many kernels.
+fn kept(name: &str) -> &'static str {
+    static NAMES: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+    let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = names.get(name) {
+        return known;
+    }
+    let name: &'static str = Box::leak(Box::<str>::from(name));
+    names.insert(name);
+    name
 }
 
 // SAFETY: functions may be launched from any thread.

@@ -29,6 +29,7 @@ use crate::{
     backend::weights::Packed,
     error::{Error, Result},
     model::spec::ModelSpec,
+    sampler::Choice,
 };
 
 /// Most tokens of a pass; prompts are cut at multiples of it.
@@ -50,15 +51,15 @@ pub struct CudaModel {
     pub(super) weights: Weights,
     device: Arc<Device>,
     dimensions: Dimensions,
-    kernels: Kernels,
+    pub(super) kernels: Kernels,
     /// One for each rope.
     angles: Vec<Angles>,
     /// The fast road, where the model and the GPU suit it.
-    decoder: Option<Decoder>,
+    pub(super) decoder: Option<Decoder>,
     /// Of prompts; None: they run through the products of decoding.
     prefill: Option<Prefill>,
     context: usize,
-    pass: Mutex<Pass>,
+    pub(super) pass: Mutex<Pass>,
     /// What a decoding pass took last; 0: none was.
     nanoseconds: AtomicU64,
     // After what was loaded from it.
@@ -96,7 +97,7 @@ impl CudaModel {
         let decoder = plan.map(|plan| Decoder::new(device, &module, plan, &spec, &weights, &angles, dimensions));
         let decoder = decoder.transpose()?;
         let prefill = Prefill::of(device, &module, dimensions, &weights)?;
-        let pass = Mutex::new(Pass::new(device, &spec, dimensions, context)?);
+        let pass = Mutex::new(Pass::new(device, &module, &spec, dimensions, context)?);
         let (device, dimensions, nanoseconds) = (Arc::clone(device), dimensions.clone(), AtomicU64::new(0));
         Ok(CudaModel {
             spec,
@@ -194,9 +195,15 @@ impl CudaModel {
         }
     }
 
-    /// Decodes `steps` tokens of each slot by argmax, without a look from the host: each slot gives one token, and gets
-    /// the ones that follow it. The caches hold all but the last.
-    pub fn decode(&self, slots: &mut [Slot], steps: usize, alive: &dyn Fn() -> bool) -> Result<Vec<Vec<u32>>> {
+    /// Decodes `steps` tokens of each slot as its choice says, without a look from the host: each slot gives one token,
+    /// and gets the ones that follow it. The caches hold all but the last.
+    pub fn decode(
+        &self,
+        slots: &mut [Slot],
+        choices: &[Choice],
+        steps: usize,
+        alive: &dyn Fn() -> bool,
+    ) -> Result<Vec<Vec<u32>>> {
         self.device.enter()?;
         let mut pass = self.pass.lock().unwrap_or_else(PoisonError::into_inner);
         let pass = &mut *pass;
@@ -204,25 +211,23 @@ impl CudaModel {
             return Err(too_many("steps", steps, STEPS));
         }
         let rows = self.prepare(pass, slots, steps)?;
-        if rows as usize != slots.len() || slots.len() > BATCH {
+        if rows as usize != slots.len() || slots.len() != choices.len() || slots.len() > BATCH {
             return Err(too_many("rows", rows as usize, BATCH));
         }
-        let longest = slots.iter().map(|slot| slot.cache.len() + steps).max().unwrap_or(0);
-        let spans = self.spans(longest).next_power_of_two().min(self.spans(self.context));
-        if !pass.graphs.contains_key(&(rows, spans)) {
-            let graph = pass.stream.record(|| match &self.decoder {
-                Some(decoder) if rows == 1 => decoder.queue(pass, &self.spec, &self.weights, true),
-                _ => {
-                    self.queue(pass, rows, spans, rows, false)?;
-                    self.choose(pass, rows)
-                }
-            })?;
-            pass.graphs.insert((rows, spans), graph);
+        let spans = self.spans_of(slots, steps);
+        let draws = choices.iter().any(|choice| !choice.sampling.is_argmax());
+        let kind = (rows, spans, draws);
+        if !pass.graphs.contains_key(&kind) {
+            let graph = pass.stream.record(|| self.queue_choice(pass, rows, spans, draws))?;
+            pass.graphs.insert(kind, graph);
+        }
+        if draws {
+            pass.sampler.send(&pass.stream, choices, steps)?;
         }
         pass.stream.send::<u32>(&pass.steps_host, &pass.steps, BATCH)?;
         let start = Instant::now();
         let mut queued = Ok(());
-        if let Some(graph) = pass.graphs.get(&(rows, spans)) {
+        if let Some(graph) = pass.graphs.get(&kind) {
             for _ in 0..steps {
                 if !alive() {
                     queued = Err(Error::Cancelled);
@@ -253,7 +258,7 @@ impl CudaModel {
     }
 
     /// Sends the rows of a pass; returns how many there are. Room is made for `ahead` positions behind the first token.
-    fn prepare(&self, pass: &mut Pass, slots: &mut [Slot], ahead: usize) -> Result<u32> {
+    pub(super) fn prepare(&self, pass: &mut Pass, slots: &mut [Slot], ahead: usize) -> Result<u32> {
         let count: usize = slots.iter().map(|slot| slot.tokens.len()).sum();
         if count == 0 || count > CHUNK {
             return Err(Error::Internal { reason: format!("a pass of {count} tokens") });
@@ -278,13 +283,19 @@ impl CudaModel {
         Ok(count as u32)
     }
 
+    /// Spans that a recorded pass is for, up to `steps` more positions.
+    pub(super) fn spans_of(&self, slots: &[Slot], steps: usize) -> u32 {
+        let longest = slots.iter().map(|slot| slot.cache.len() + steps).max().unwrap_or(0);
+        self.spans(longest).next_power_of_two().min(self.spans(self.context))
+    }
+
     /// Spans of attention that `positions` take.
     fn spans(&self, positions: usize) -> u32 {
         positions.div_ceil(self.dimensions.span) as u32
     }
 
     /// Queues embedding, layers and head of `count` rows; logits of the `wanted` ones, which are all rows unless `listed`.
-    fn queue(&self, pass: &Pass, count: u32, spans: u32, wanted: u32, listed: bool) -> Result<()> {
+    pub(super) fn queue(&self, pass: &Pass, count: u32, spans: u32, wanted: u32, listed: bool) -> Result<()> {
         if let (Some(decoder), 1, 1) = (&self.decoder, count, wanted) {
             return decoder.queue(pass, &self.spec, &self.weights, false);
         }
@@ -532,18 +543,7 @@ impl CudaModel {
         self.launch(pass, &self.kernels.combine, [heads, count, 1], threads, 0, &arguments)
     }
 
-    /// Argmax of all rows' logits, put where the next pass reads it.
-    fn choose(&self, pass: &Pass, rows: u32) -> Result<()> {
-        let best = Argument::Address(pass.best.at());
-        let arguments = [pass.logits.at(), pass.logits.stride(), Argument::Count(self.spec.vocab as u32), best];
-        self.launch(pass, &self.kernels.argmax_parts, [ARGMAX_PARTS, rows, 1], 256, 0, &arguments)?;
-        let address = |memory: &Memory| Argument::Address(memory.at());
-        let arguments =
-            [best, Argument::Count(ARGMAX_PARTS), address(&pass.rows), address(&pass.tokens), address(&pass.steps)];
-        self.launch(pass, &self.kernels.argmax_feed, [rows, 1, 1], 256, 0, &arguments)
-    }
-
-    fn launch(
+    pub(super) fn launch(
         &self,
         pass: &Pass,
         kernel: &Kernel,

@@ -5,14 +5,17 @@ use std::{collections::BTreeSet, sync::Arc, time::Instant};
 use super::{
     argument::{Argument, PartArgument, kernel_name},
     driver::{Device, Module},
-    pass::{Mode, Plane},
+    pass::{Mode, Plane, Row},
     program::{Dimensions, KvFormat, Program},
+    sampling::{Feed, Sampler},
+    upload::Vram,
     weights::{BLOCKED_F8, Matrix},
 };
 use crate::{
-    backend::weights::Packed,
+    backend::weights::{Chunk, Packed, Store},
     error::{Error, Result},
     quant::Format,
+    sampler::Choice,
 };
 
 /// The kernels of one format, compiled for the GPU at hand.
@@ -40,6 +43,29 @@ impl Lab {
     pub fn matrix(&self, rows: usize, cols: usize, stored: &[u8]) -> Result<Matrix> {
         let mut matrix = Matrix::new(&self.device, self.format, rows, cols)?;
         matrix.set_rows(&(0..rows).collect::<Vec<_>>(), stored)?;
+        Ok(matrix)
+    }
+
+    /// The same by the way that a model's weights take: chunks of `together` rows, read side by side.
+    pub fn uploaded(&self, rows: usize, cols: usize, stored: &[u8], together: usize) -> Result<Matrix> {
+        let row_bytes = stored.len() / rows.max(1);
+        let mut matrix = Matrix::new(&self.device, self.format, rows, cols)?;
+        let mut store = Vram::new(&self.device);
+        let firsts: Vec<usize> = (0..rows).step_by(together.max(1)).collect();
+        for firsts in firsts.chunks(store.together()) {
+            let chunk = |first: &usize| {
+                let end = (first + together).min(rows);
+                Chunk { range: (first * row_bytes) as u64..(end * row_bytes) as u64, places: (*first..end).collect() }
+            };
+            let chunks: Vec<Chunk> = firsts.iter().map(chunk).collect();
+            store.fill(&mut matrix, &chunks, &|chunk, out| {
+                let part = stored.get(chunk.range.start as usize..chunk.range.end as usize);
+                let short = || Error::Internal { reason: format!("{rows} rows in {} bytes", stored.len()) };
+                out.copy_from_slice(part.ok_or_else(short)?);
+                Ok(())
+            })?;
+        }
+        store.settle()?;
         Ok(matrix)
     }
 
@@ -96,6 +122,66 @@ impl Lab {
         let rows = host.as_slice::<f32>().chunks_exact(out_stride).take(count);
         Ok(rows.flat_map(|row| row.iter().take(matrix.rows())).copied().collect())
     }
+}
+
+/// Draws from given logits, again and again.
+#[derive(Debug)]
+pub struct Draws {
+    lab: Lab,
+    sampler: Sampler,
+    vocab: usize,
+}
+
+impl Draws {
+    pub fn new(device: &Arc<Device>, vocab: usize) -> Result<Draws> {
+        let lab = Lab::new(device, Format::F16)?;
+        let sampler = Sampler::new(device, &lab.module, vocab)?;
+        Ok(Draws { lab, sampler, vocab })
+    }
+
+    /// For each choice `steps` tokens from its row of `logits`, [choices][V], the same at each step; and the seconds that
+    /// the device took. A token of ~0 says that a logit was no finite number.
+    pub fn draw(&mut self, logits: &[f32], choices: &[Choice], steps: usize) -> Result<(Vec<Vec<u32>>, f64)> {
+        if logits.len() != choices.len() * self.vocab || choices.is_empty() || steps == 0 {
+            return Err(Error::Internal { reason: format!("{} logits for {} rows", logits.len(), choices.len()) });
+        }
+        let (device, count) = (&self.lab.device, choices.len());
+        let stride = self.vocab.next_multiple_of(32);
+        let mut padded = vec![f32::NAN; count * stride];
+        for (out, row) in padded.chunks_exact_mut(stride).zip(logits.chunks_exact(self.vocab)) {
+            out.iter_mut().zip(row).for_each(|(out, logit)| *out = *logit);
+        }
+        let (logits, stream) = (device.upload(&padded)?, device.stream()?);
+        let (rows, out) = (device.zeros(count * size_of::<Row>())?, device.upload(&vec![77_u32; steps * count])?);
+        let done = device.zeros(count * 4)?;
+        self.sampler.send(&stream, choices, steps)?;
+        stream.wait()?;
+        let feed = Feed { rows: rows.at(), tokens: out.at(), steps: done.at() };
+        let start = Instant::now();
+        for _ in 0..steps {
+            // SAFETY: all have room for `count` rows, `out` for as many steps, and the stream is waited for below.
+            unsafe { self.sampler.queue(&stream, logits.at(), stride as u32, count as u32, feed)? };
+        }
+        stream.wait()?;
+        let seconds = start.elapsed().as_secs_f64();
+        let mut host = device.pinned(steps * count * 4)?;
+        stream.fetch::<u32>(&out, &mut host, steps * count)?;
+        stream.wait()?;
+        let tokens = host.as_slice::<u32>();
+        let of_row = |row: usize| tokens.iter().take(steps * count).skip(row).step_by(count).copied().collect();
+        Ok(((0..count).map(of_row).collect(), seconds))
+    }
+}
+
+/// Loses the device to this process: a kernel reads where nothing is. Returns the error that came of it.
+pub fn lose(device: &Arc<Device>) -> Result<()> {
+    let lab = Lab::new(device, Format::F16)?;
+    let kernel = lab.module.kernel("read_words")?;
+    let (out, stream) = (device.zeros(4)?, device.stream()?);
+    let arguments = [Argument::Address(16), Argument::Long(1 << 20), Argument::Address(out.at())];
+    // SAFETY: none is kept, on purpose; the GPU stops the kernel, and no memory of anybody is changed.
+    unsafe { stream.launch(&kernel, [1, 1, 1], 1024, 0, &arguments)? };
+    stream.wait()
 }
 
 /// Bytes a second of a plain read of device memory, best of ten: the ceiling of decoding.

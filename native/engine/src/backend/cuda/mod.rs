@@ -1,9 +1,11 @@
 //! The CUDA backend: the same stages as the CPU's, on an NVIDIA GPU of compute capability 8.0 or newer.
 //!
 //! `driver` and `nvrtc` are found at run time; `program` compiles kernels/*.cu for the model and the GPU, `weights` and
-//! `kv_cache` are device memory, `forward` launches. Where anything is missing, `Device::open` or `nvrtc` says what.
+//! `kv_cache` are device memory, `forward` launches, `sampling` draws. Where anything is missing, `Device::open` or `nvrtc`
+//! says what.
 
 pub mod argument;
+mod choice;
 pub mod cubin_cache;
 pub mod decode;
 pub mod driver;
@@ -14,7 +16,12 @@ pub mod lab_prefill;
 pub mod nvrtc;
 mod pass;
 mod prefill;
+pub mod profile;
 pub mod program;
+pub mod reaper;
+mod sampling;
+mod timer;
+mod upload;
 pub mod weights;
 
 use std::{

@@ -15,6 +15,7 @@ use super::{
     driver::{Device, Graph, Kernel, Memory, Module, Pinned, Stream},
     forward::{ARGMAX_PARTS, BATCH, CHUNK, STEPS},
     program::Dimensions,
+    sampling::Sampler,
 };
 use crate::{
     error::Result,
@@ -77,8 +78,9 @@ pub(super) struct Pass {
     pub logits_host: Pinned,
     pub steps_host: Pinned,
     pub tokens_host: Pinned,
-    /// Decoding passes by (rows, spans).
-    pub graphs: HashMap<(u32, u32), Graph>,
+    pub sampler: Sampler,
+    /// Decoding passes by (rows, spans, whether a row draws).
+    pub graphs: HashMap<(u32, u32, bool), Graph>,
     // Last: everything above may still be used by what is under way.
     pub stream: Stream,
 }
@@ -132,7 +134,13 @@ impl Kernels {
 }
 
 impl Pass {
-    pub fn new(device: &Arc<Device>, spec: &ModelSpec, dimensions: &Dimensions, context: usize) -> Result<Pass> {
+    pub fn new(
+        device: &Arc<Device>,
+        module: &Module,
+        spec: &ModelSpec,
+        dimensions: &Dimensions,
+        context: usize,
+    ) -> Result<Pass> {
         let ffn = spec.layers.iter().map(|layer| layer.up.out()).max().unwrap_or(0);
         let (heads, kv) = (spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim);
         let plane = |width| Plane::new(device, CHUNK, width);
@@ -159,6 +167,7 @@ impl Pass {
             steps_host: device.pinned(BATCH * 4)?,
             tokens_host: device.pinned(STEPS * BATCH * 4)?,
             logits,
+            sampler: Sampler::new(device, module, spec.vocab)?,
             graphs: HashMap::new(),
             stream: device.stream()?,
         })

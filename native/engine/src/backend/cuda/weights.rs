@@ -3,15 +3,16 @@
 //! A block of Q4_0 is a scale and sixteen bytes of quants; here all quants of the matrix come first, then all scales.
 //! kernels/common.cuh reads them so. The bits are those of the checkpoint.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, ops::Range, sync::Arc};
 
 use super::{
     argument::{Argument, MatrixArgument, NormArgument, PartArgument, kernel_name},
     driver::{Device, Memory},
     pass::Plane,
+    upload::Vram,
 };
 use crate::{
-    backend::weights::{self, Packed, Store},
+    backend::weights::{self, Packed},
     checkpoint::Checkpoint,
     error::{Error, Result},
     model::spec::{ModelSpec, NormKind},
@@ -24,28 +25,9 @@ pub type HostNormed = weights::Weights<Matrix>;
 pub type Layer = weights::Layer<Matrix, Norm>;
 pub type Loading = weights::Loading<Vram>;
 
-/// The memory of a device.
-#[derive(Debug, Clone)]
-pub struct Vram(pub Arc<Device>);
-
-impl Store for Vram {
-    type Matrix = Matrix;
-
-    fn matrix(&self, format: Format, rows: usize, cols: usize) -> Result<Matrix> {
-        if Format::PACKED.contains(&format) {
-            return Err(Error::unsupported("weights", "Keep or Fp8 on a GPU", format.name()));
-        }
-        Matrix::new(&self.0, format, rows, cols)
-    }
-
-    fn free_bytes(&self) -> u64 {
-        self.0.free_bytes()
-    }
-}
-
 impl Loading {
     pub fn new(device: &Arc<Device>, spec: &ModelSpec, checkpoint: &Checkpoint, format: WeightFormat) -> Result<Self> {
-        Loading::into(Vram(Arc::clone(device)), spec, checkpoint, format)
+        Loading::into(Vram::new(device), spec, checkpoint, format)
     }
 }
 
@@ -163,6 +145,70 @@ impl Matrix {
         *self = wide;
         Ok(())
     }
+
+    pub fn memory(&self) -> &Memory {
+        &self.weights
+    }
+
+    /// Whether rows that keep their places go to the device as they are stored; then they belong to `offset`.
+    pub fn offset_as_stored(&self, places: &[usize]) -> Option<usize> {
+        let first = *places.first()?;
+        let in_place = places.iter().zip(first..).all(|(place, expected)| *place == expected);
+        let as_stored = fields(self.format).is_empty() && self.padded == self.cols && in_place;
+        as_stored.then_some(first * self.format.bytes_of(self.cols).unwrap_or(0))
+    }
+
+    /// Bytes that `rows` take on the device.
+    pub fn packed_bytes(&self, rows: usize) -> usize {
+        self.format.bytes_of(self.padded).unwrap_or(0) * rows
+    }
+
+    /// Puts stored rows, which belong to `places`, into the order of the device; returns which of them go where.
+    pub fn pack(&self, places: &[usize], stored: &[u8], staged: &mut [u8]) -> Result<Vec<Piece>> {
+        let (Some(first), Some(last)) = (places.iter().min(), places.iter().max()) else { return Ok(vec![]) };
+        let stored_bytes = self.format.bytes_of(self.cols).unwrap_or(0);
+        if last - first + 1 != places.len()
+            || *last >= self.rows
+            || stored.len() != places.len() * stored_bytes
+            || staged.len() != self.packed_bytes(places.len())
+        {
+            return Err(Error::Internal { reason: format!("rows {first} to {last} out of {} places", places.len()) });
+        }
+        let fields = fields(self.format);
+        if fields.is_empty() {
+            let row_bytes = self.format.bytes_of(self.padded).unwrap_or(0);
+            for (place, row) in places.iter().zip(stored.chunks_exact(stored_bytes)) {
+                let start = (place - first) * row_bytes;
+                staged[start..start + stored_bytes].copy_from_slice(row);
+                staged[start + stored_bytes..start + row_bytes].fill(0);
+            }
+            return Ok(vec![Piece { from: 0..staged.len(), to: first * row_bytes }]);
+        }
+        let blocks = self.cols / self.format.block_len();
+        let (mut plane, mut start, mut pieces) = (0, 0, vec![]);
+        for (offset, bytes) in fields {
+            let row_bytes = blocks * bytes;
+            let end = start + places.len() * row_bytes;
+            let part = &mut staged[start..end];
+            for (place, row) in places.iter().zip(stored.chunks_exact(stored_bytes)) {
+                let out = &mut part[(place - first) * row_bytes..][..row_bytes];
+                for (block, out) in row.chunks_exact(self.format.block_bytes()).zip(out.chunks_exact_mut(*bytes)) {
+                    out.copy_from_slice(&block[*offset..offset + bytes]);
+                }
+            }
+            pieces.push(Piece { from: start..end, to: plane + first * row_bytes });
+            plane += self.rows * row_bytes;
+            start = end;
+        }
+        Ok(pieces)
+    }
+}
+
+/// Packed bytes and their offset on the device.
+#[derive(Debug, Clone)]
+pub struct Piece {
+    pub from: Range<usize>,
+    pub to: usize,
 }
 
 /// F8_E4M3 with a scale for each block of columns, in the kernels.
@@ -189,40 +235,9 @@ impl Packed for Matrix {
     }
 
     fn set_rows(&mut self, places: &[usize], stored: &[u8]) -> Result<()> {
-        let (Some(first), Some(last)) = (places.iter().min(), places.iter().max()) else { return Ok(()) };
-        let stored_bytes = self.format.bytes_of(self.cols).unwrap_or(0);
-        if last - first + 1 != places.len() || *last >= self.rows || stored.len() != places.len() * stored_bytes {
-            return Err(Error::Internal { reason: format!("rows {first} to {last} out of {} places", places.len()) });
-        }
-        let fields = fields(self.format);
-        if fields.is_empty() {
-            let row_bytes = self.format.bytes_of(self.padded).unwrap_or(0);
-            let in_place = places.iter().zip(*first..).all(|(place, expected)| *place == expected);
-            if row_bytes == stored_bytes && in_place {
-                return self.weights.write(first * row_bytes, stored);
-            }
-            let mut staged = vec![0; places.len() * row_bytes];
-            for (place, row) in places.iter().zip(stored.chunks_exact(stored_bytes)) {
-                let start = (place - first) * row_bytes;
-                staged[start..start + stored_bytes].copy_from_slice(row);
-            }
-            return self.weights.write(first * row_bytes, &staged);
-        }
-        let blocks = self.cols / self.format.block_len();
-        let mut plane = 0;
-        for (offset, bytes) in fields {
-            let row_bytes = blocks * bytes;
-            let mut staged = vec![0; places.len() * row_bytes];
-            for (place, row) in places.iter().zip(stored.chunks_exact(stored_bytes)) {
-                let out = &mut staged[(place - first) * row_bytes..][..row_bytes];
-                for (block, out) in row.chunks_exact(self.format.block_bytes()).zip(out.chunks_exact_mut(*bytes)) {
-                    out.copy_from_slice(&block[*offset..offset + bytes]);
-                }
-            }
-            self.weights.write(plane + first * row_bytes, &staged)?;
-            plane += self.rows * row_bytes;
-        }
-        Ok(())
+        let mut staged = vec![0; self.packed_bytes(places.len())];
+        let pieces = self.pack(places, stored, &mut staged)?;
+        pieces.into_iter().try_for_each(|piece| self.weights.write(piece.to, &staged[piece.from]))
     }
 
     fn set_scales(&mut self, scale_cols: usize, rows: &[Vec<f32>]) -> Result<()> {
