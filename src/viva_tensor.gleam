@@ -871,6 +871,9 @@ pub type Error {
   ContextOverflow(wanted_tokens: Int, limit_tokens: Int)
   /// Memory is short.
   OutOfMemory(wanted_bytes: Int, free_bytes: Int)
+  /// The GPU does not work for this VM any more, after a fault. What was loaded
+  /// to it is lost; a new VM may use it again.
+  DeviceLost(reason: String)
   /// The chat template failed on these messages.
   Template(reason: String)
   /// Another process is using this session.
@@ -911,6 +914,7 @@ pub fn describe_error(error: Error) -> String {
       <> " bytes wanted, "
       <> otp.int_to_string(free_bytes)
       <> " free"
+    DeviceLost(reason:) -> "the GPU is lost to this VM: " <> reason
     Template(reason:) -> "chat template: " <> reason
     Busy -> "the session is in use by another process"
     LoadCancelled -> "loading was cancelled"
@@ -1013,6 +1017,7 @@ fn public_error(error: error.Error) -> Error {
       ContextOverflow(wanted_tokens:, limit_tokens:)
     error.OutOfMemory(wanted_bytes:, free_bytes:) ->
       OutOfMemory(wanted_bytes:, free_bytes:)
+    error.DeviceLost(reason:) -> DeviceLost(reason:)
     error.Template(reason:) -> Template(reason:)
     error.Busy -> Busy
     error.Cancelled -> LoadCancelled

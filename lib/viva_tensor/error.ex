@@ -12,6 +12,7 @@ defmodule VivaTensor.Error do
   | `:empty_prompt` | | The prompt encodes to no token. |
   | `:context_overflow` | `wanted_tokens`, `limit_tokens` | Prompt and answer do not fit into the context. |
   | `:out_of_memory` | `wanted_bytes`, `free_bytes` | Memory is short. |
+  | `:device_lost` | `reason` | The GPU does not work for this VM any more, after a fault. |
   | `:template` | `reason` | The chat template failed on these messages. |
   | `:busy` | `limit` | The queue of a `VivaTensor.Server` is full. |
   | `:load_cancelled` | | The progress function returned `:halt`. |
@@ -39,6 +40,7 @@ defmodule VivaTensor.Error do
           | :empty_prompt
           | :context_overflow
           | :out_of_memory
+          | :device_lost
           | :template
           | :busy
           | :load_cancelled
@@ -56,6 +58,7 @@ defmodule VivaTensor.Error do
     invalid_option: [:option, :expected, :found],
     context_overflow: [:wanted_tokens, :limit_tokens],
     out_of_memory: [:wanted_bytes, :free_bytes],
+    device_lost: [:reason],
     template: [:reason],
     internal: [:reason],
     nif_not_loaded: [:reason]
@@ -94,6 +97,7 @@ defmodule VivaTensor.Error do
   end
 
   defp words(:out_of_memory, it), do: "out of memory: #{it.wanted_bytes} bytes wanted, #{it.free_bytes} free"
+  defp words(:device_lost, it), do: "the GPU is lost to this VM: #{it.reason}"
   defp words(:template, it), do: "chat template: #{it.reason}"
   defp words(:busy, %{limit: limit}), do: "#{limit} requests are waiting, which is the limit; try again later"
   defp words(:busy, _), do: "it is in use by another process; try again later"

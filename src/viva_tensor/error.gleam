@@ -10,6 +10,7 @@ pub type Error {
   EmptyPrompt
   ContextOverflow(wanted_tokens: Int, limit_tokens: Int)
   OutOfMemory(wanted_bytes: Int, free_bytes: Int)
+  DeviceLost(reason: String)
   Template(reason: String)
   Busy
   Cancelled

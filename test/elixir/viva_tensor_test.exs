@@ -190,6 +190,7 @@ defmodule VivaTensorTest do
           {:empty_prompt, ["no token"]},
           {{:context_overflow, 100, 32}, ["100", "32"]},
           {{:out_of_memory, 1000, 10}, ["1000", "10"]},
+          {{:device_lost, "the reason"}, ["GPU is lost", "the reason"]},
           {{:template, "the reason"}, ["the reason"]},
           {:busy, ["another process"]},
           {:cancelled, ["cancelled"]},

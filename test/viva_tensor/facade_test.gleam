@@ -41,6 +41,7 @@ pub fn every_error_in_words_test() {
     #(t.EmptyPrompt, ["no token"]),
     #(t.ContextOverflow(100, 32), ["100", "32"]),
     #(t.OutOfMemory(1000, 10), ["1000", "10"]),
+    #(t.DeviceLost("the reason"), ["GPU is lost", "the reason"]),
     #(t.Template("the reason"), ["the reason"]),
     #(t.Busy, ["another process"]),
     #(t.LoadCancelled, ["cancelled"]),

@@ -35,7 +35,7 @@ pub mod atoms {
         eos, stop_text, length,
         // Errors.
         not_found, unreadable, malformed, unsupported, invalid_option, empty_prompt, context_overflow, out_of_memory,
-        template, busy, cancelled, internal,
+        device_lost, template, busy, cancelled, internal,
     }
 }
 
@@ -255,6 +255,7 @@ pub fn error<'a>(env: Env<'a>, error: &Error) -> Term<'a> {
         Error::OutOfMemory { wanted_bytes, free_bytes } => {
             (atoms::out_of_memory(), wanted_bytes, free_bytes).encode(env)
         }
+        Error::DeviceLost { reason } => (atoms::device_lost(), reason).encode(env),
         Error::Template { reason } => (atoms::template(), reason).encode(env),
         Error::Busy => atoms::busy().encode(env),
         Error::Cancelled => atoms::cancelled().encode(env),
