@@ -40,7 +40,7 @@ demo: build ## fetch SmolLM2-135M-Instruct (98 MB, once) and let it answer a que
 	@model=$$(python3 tools/fetch_model.py); $(RUN) demo "$$model"
 
 .PHONY: test
-test: test-engine test-gleam test-no-nif test-elixir test-examples test-docs ## run every test
+test: test-engine test-gleam test-no-nif test-elixir test-examples test-docs kernels ## run every test
 
 .PHONY: test-engine
 test-engine: setup ## run the engine's tests (cargo)
@@ -76,8 +76,20 @@ tidy: setup ## check the rules of the house: layering, sizes, words
 	@$(CARGO) test --release --locked --test tidy
 
 .PHONY: kernels
-kernels: setup ## compile the CUDA kernels for every GPU (needs the PyPI package nvidia-cuda-nvrtc-cu12)
-	@$(CARGO) run --release --locked -p viva_tensor_engine --example compile_kernels
+kernels: setup ## compile the CUDA kernels for every GPU, without one (fetches NVIDIA's compiler, once)
+	@tools/kernels.sh
+
+.PHONY: gpu-bundle
+gpu-bundle: build ## pack what a GPU machine without Rust, Erlang and Gleam needs for the two below: build/gpu/bundle.tar.xz
+	@tools/gpu/bundle.sh
+
+.PHONY: test-gpu
+test-gpu: ## run the GPU's tests, and compute-sanitizer where it is (from the bundle, made first where Rust is)
+	@tools/gpu/test.sh
+
+.PHONY: bench-gpu
+bench-gpu: ## measure the GPU and write bench/results/<gpu>.json (from the bundle); MODELS="tinyllama:F16 …" picks
+	@tools/gpu/bench.sh $(MODELS)
 
 .PHONY: bench
 bench: build ## measure speed; MODELS="a.gguf folder …" picks checkpoints, LLAMA_BENCH=… measures llama.cpp beside
