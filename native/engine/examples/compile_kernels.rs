@@ -5,6 +5,7 @@
 
 use std::{collections::BTreeSet, process::ExitCode};
 
+use rayon::prelude::*;
 use viva_tensor_engine::{
     backend::cuda::{
         argument::kernel_name,
@@ -50,45 +51,53 @@ fn plan(architecture: &str, shape: usize) -> Option<Plan> {
     })
 }
 
+/// What there is to say of an architecture: lines to print, and how many of them are wrong.
+fn check(architecture: &str) -> Result<(Vec<String>, usize)> {
+    let (mut lines, mut kernels) = (vec![], 0);
+    for (i, [width, heads, kv_heads, head_dim, span]) in SHAPES.into_iter().enumerate() {
+        // The products do not depend on the shape: all formats once.
+        let all = Format::ALL.map(kernel_name).into_iter().chain([BLOCKED_F8]);
+        let formats: BTreeSet<&str> = if i == 0 { all.collect() } else { BTreeSet::from(["bf16"]) };
+        let (kv_format, splits) = (KvFormat::Bf16, 132 / kv_heads.max(8));
+        let dimensions = Dimensions { width, heads, kv_heads, head_dim, kv_format, span, splits };
+        let program = Program::new(&dimensions, &formats, plan(architecture, i).as_ref());
+        let compiled = program.compile(architecture, &["--ptxas-options=-v"])?;
+        let mut kernel = "";
+        for line in compiled.log.lines() {
+            if let Some((_, rest)) = line.split_once("Compiling entry function '") {
+                kernel = rest.split('\'').next().unwrap_or(rest);
+                kernels += 1;
+            }
+            let clean = line.contains(" 0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads");
+            let bytes = line.split("bytes stack frame").next().and_then(|text| text.split_whitespace().last());
+            let bytes = bytes.and_then(|bytes| bytes.parse().ok()).unwrap_or(usize::MAX);
+            let known = KNOWN.iter().any(|(name, most)| kernel == *name && bytes <= *most);
+            if line.contains("bytes stack frame") && !clean && !known {
+                lines.push(format!("{architecture} {:?}: {kernel}: {}", SHAPES[i], line.trim()));
+            }
+            if line.contains("warning") {
+                lines.push(format!("{architecture}: {line}"));
+            }
+        }
+    }
+    if kernels == 0 {
+        lines.push(format!("{architecture}: ptxas said nothing"));
+    }
+    let wrong = lines.len();
+    lines.push(format!("{architecture}: {kernels} kernels"));
+    Ok((lines, wrong))
+}
+
 fn main() -> Result<ExitCode> {
     let compiler = nvrtc()?;
     println!("NVRTC {}.{}", compiler.version.0, compiler.version.1);
-    let mut bad = 0;
-    for architecture in ARCHITECTURES {
-        let mut kernels = 0;
-        for (i, [width, heads, kv_heads, head_dim, span]) in SHAPES.into_iter().enumerate() {
-            // The products do not depend on the shape: all formats once.
-            let all = Format::ALL.map(kernel_name).into_iter().chain([BLOCKED_F8]);
-            let formats: BTreeSet<&str> = if i == 0 { all.collect() } else { BTreeSet::from(["bf16"]) };
-            let (kv_format, splits) = (KvFormat::Bf16, 132 / kv_heads.max(8));
-            let dimensions = Dimensions { width, heads, kv_heads, head_dim, kv_format, span, splits };
-            let program = Program::new(&dimensions, &formats, plan(architecture, i).as_ref());
-            let compiled = program.compile(architecture, &["--ptxas-options=-v"])?;
-            let mut kernel = "";
-            for line in compiled.log.lines() {
-                if let Some((_, rest)) = line.split_once("Compiling entry function '") {
-                    kernel = rest.split('\'').next().unwrap_or(rest);
-                    kernels += 1;
-                }
-                let clean = line.contains(" 0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads");
-                let bytes = line.split("bytes stack frame").next().and_then(|text| text.split_whitespace().last());
-                let bytes = bytes.and_then(|bytes| bytes.parse().ok()).unwrap_or(usize::MAX);
-                let known = KNOWN.iter().any(|(name, most)| kernel == *name && bytes <= *most);
-                if line.contains("bytes stack frame") && !clean && !known {
-                    println!("{architecture} {:?}: {kernel}: {}", SHAPES[i], line.trim());
-                    bad += 1;
-                }
-                if line.contains("warning") {
-                    println!("{architecture}: {line}");
-                    bad += 1;
-                }
-            }
-        }
-        println!("{architecture}: {kernels} kernels");
-        if kernels == 0 {
-            println!("{architecture}: ptxas said nothing");
-            bad += 1;
-        }
+    let mut wrong = 0;
+    // Each takes a minute or more of one core.
+    let checked: Vec<_> = ARCHITECTURES.into_par_iter().map(check).collect();
+    for checked in checked {
+        let (lines, bad) = checked?;
+        lines.iter().for_each(|line| println!("{line}"));
+        wrong += bad;
     }
-    Ok(if bad == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if wrong == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
