@@ -142,11 +142,11 @@ template <class F, int SETS, bool GATED> DEV void gemv(const Part& a, const Part
 }
 
 #define GEMV_OF(F, NAME, SETS)                                                                                        \
-  extern "C" __global__ void __launch_bounds__(512, SETS == 1 ? 2 : 1)                                                \
+  extern "C" __global__ void __launch_bounds__(512, SETS == 1 && F::LEN < 256 ? 2 : 1)                                \
       NAME##_##F(Part a, Part b, Part c, const float* x, u32 x_stride, u32 count, Ending end) {                       \
     gemv<F, SETS, false>(a, b, c, x, x_stride, count, end);                                                           \
   }                                                                                                                   \
-  extern "C" __global__ void __launch_bounds__(512, SETS == 1 ? 2 : 1)                                                \
+  extern "C" __global__ void __launch_bounds__(512, SETS == 1 && F::LEN < 256 ? 2 : 1)                                \
       NAME##_gated_##F(Part gate, Part up, Part none, const float* x, u32 x_stride, u32 count, Ending end) {          \
     gemv<F, SETS, true>(gate, up, none, x, x_stride, count, end);                                                     \
   }

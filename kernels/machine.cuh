@@ -100,11 +100,7 @@ DEV void matrix_load_across(u32 at, u32* out) {
 DEV void barrier(u32 number, u32 threads) { asm volatile("bar.sync %0, %1;" ::"r"(number), "r"(threads) : "memory"); }
 
 // Into the cache of the multiprocessor; the value is not looked at.
-DEV void touch(const void* at) {
-  u32 value;
-  asm volatile("ld.global.ca.u32 %0, [%1];" : "=r"(value) : "l"(at));
-  (void)value;
-}
+DEV void touch(const void* at) { asm volatile("{ .reg .u32 value; ld.global.ca.u32 value, [%0]; }" ::"l"(at)); }
 DEV void prefetch(const void* at) { asm volatile("prefetch.global.L2 [%0];" ::"l"(at)); }
 
 // A packet: a number in the lower half, its epoch in the upper; one store, so who sees the epoch sees the number.
