@@ -67,10 +67,13 @@ fn noise(format: &str) -> Vec<u8> {
     (0..1 << 19).flat_map(|_| weight().to_le_bytes()).collect()
 }
 
+/// A shard's bytes, and its tensors' names and shapes.
+type Shard = (usize, Vec<(String, Vec<usize>)>);
+
 fn write(text: &str, folder: &Path) -> Done {
     let (shape, format) = pair(text).filter(|pair| matches!(pair.1, "F16" | "BF16")).ok_or("unknown model")?;
     fs::create_dir_all(folder)?;
-    let mut shards: Vec<(usize, Vec<(String, Vec<usize>)>)> = vec![(0, vec![])];
+    let mut shards: Vec<Shard> = vec![(0, vec![])];
     for (name, sizes) in tensors(&shape) {
         let bytes = sizes.iter().product::<usize>() * 2;
         if shards.last().is_some_and(|shard| shard.0 > 0 && shard.0 + bytes > SHARD_BYTES) {

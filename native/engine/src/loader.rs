@@ -42,6 +42,9 @@ pub enum DeviceChoice {
     Cuda(usize),
 }
 
+/// A thread that reads what turns text to tokens and messages to a prompt.
+type Reading = JoinHandle<Result<(Tokenizer, Option<ChatTemplate>)>>;
+
 /// A load under way; dropping it ends it.
 #[derive(Debug)]
 pub struct Loader {
@@ -49,7 +52,7 @@ pub struct Loader {
     config: Config,
     spec: ModelSpec,
     weights: Loading,
-    text: Option<JoinHandle<Result<(Tokenizer, Option<ChatTemplate>)>>>,
+    text: Option<Reading>,
     context: usize,
 }
 

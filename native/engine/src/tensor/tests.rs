@@ -30,7 +30,7 @@ fn odd(xs: &[f64]) -> Vec<u8> {
 #[test]
 fn operands_may_lie_anywhere() {
     let (a, b) = (odd(&[1.0, 2.0, 3.0, 4.0]), odd(&[5.0, 6.0, 7.0, 8.0]));
-    let mut out = vec![0; 33];
+    let mut out = [0; 33];
     let operand = |data| Operand { data, row_stride: 2, column_stride: 1 };
     let (a, b) = (&a[1..], &b[1..]);
     matmul(Dtype::Float64, (2, 2, 2), operand(a), operand(b), &mut out[1..], &lives).unwrap();
