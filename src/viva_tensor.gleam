@@ -47,6 +47,7 @@ import viva_tensor/random
 import viva_tensor/reduction
 import viva_tensor/safetensors
 import viva_tensor/shape as shapes
+import viva_tensor/storage
 import viva_tensor/tensor
 import viva_tensor/tensor_error
 
@@ -1040,8 +1041,9 @@ fn public_error(error: error.Error) -> Error {
 // 0.0 for a NaN and ±1.7976931348623157e308 for an infinity; its twin `try_…`
 // says `NonFinite` with the operation and the index.
 
-/// Numbers in a grid of any number of axes. It lives in the VM's memory; views
-/// of it, such as slices, share that.
+/// Numbers in a grid of any number of axes. It lives in the VM's memory, or,
+/// once `to_device` has brought it there, in a GPU's; views of it, such as
+/// slices, share that. Either is freed with the last reference.
 pub type Tensor =
   tensor.Tensor
 
@@ -1074,8 +1076,13 @@ pub type TensorError {
   InvalidArgument(argument: String, expected: String, found: String)
   /// The operating system refused to read or write a file.
   TensorFile(path: String, reason: String)
-  /// Tensors cannot be there.
+  /// Tensors cannot be there, or what was there is lost.
   DeviceUnavailable(device: String, reason: String)
+  /// A GPU's memory is short.
+  DeviceOutOfMemory(device: String, wanted_bytes: Int, free_bytes: Int)
+  /// Operands in two places, or one on a GPU for what only the host does: "host"
+  /// and "cuda:0", say. `to_device` and `to_host` bring them together.
+  DeviceMismatch(a: String, b: String)
   /// A file that breaks its format's rules.
   MalformedTensorFile(path: String, expected: String, found: String)
 }
@@ -1472,7 +1479,8 @@ pub fn try_scale(t: Tensor, s: Float) -> Result(Tensor, TensorError) {
   let scaled = scale(t, s)
   case tensor.check_finite(scaled, "scale") {
     Ok(Nil) -> Ok(scaled)
-    Error(_) -> Error(Overflow("scale"))
+    Error(tensor_error.NonFinite(..)) -> Error(Overflow("scale"))
+    Error(error) -> Error(public_tensor_error(error))
   }
 }
 
@@ -3200,14 +3208,15 @@ pub fn cast(t: Tensor, dtype: Dtype) -> Tensor {
   tensor.cast(t, to: kernel_dtype(dtype))
 }
 
-/// The elements in row-major order, little-endian.
+/// The elements in row-major order, little-endian, brought to the host where
+/// they are on a GPU.
 ///
 /// ```gleam
 /// t.to_binary(t.cast(t.vector([1.0]), t.Float32))
 /// // -> <<1.0:float-size(32)-little>>
 /// ```
 pub fn to_binary(t: Tensor) -> BitArray {
-  tensor.elements(t)
+  tensor.bytes(t)
 }
 
 /// A tensor over little-endian elements in row-major order, which are not
@@ -3307,9 +3316,19 @@ pub fn devices() -> List(DeviceInfo) {
 }
 
 /// The tensor where a device computes on it. `Auto`, `Cpu` and `Beam` compute in
-/// the host's memory, where every tensor is, so that is the tensor itself.
+/// the host's memory, `Cuda` in a GPU's own, to which the elements are copied.
 ///
-/// Errors: `DeviceUnavailable` for `Cuda`: this version has no tensors on a GPU.
+/// What is computed of tensors on a GPU stays there: every function works on
+/// them, and operands have to be in one place (`DeviceMismatch` says that they are
+/// not). Functions that return floats, lists, text or bytes bring those to the
+/// host; `map` brings the elements there and back; packed weights are on the
+/// host. Results are those of the host but for the order of sums and the last
+/// bits of exp, log, tanh and erf. Work is queued there: a process waits only
+/// where it looks at numbers.
+///
+/// Errors: `DeviceUnavailable` with the reason why there is no such device, and
+/// `DeviceOutOfMemory`. A function that returns no `Result` cannot say them: its
+/// tensor counts as zeros, and the next function that returns one says it.
 ///
 /// ```gleam
 /// t.to_device(t.vector([1.0]), t.Cpu)
@@ -3317,23 +3336,40 @@ pub fn devices() -> List(DeviceInfo) {
 /// ```
 pub fn to_device(t: Tensor, device: Device) -> Result(Tensor, TensorError) {
   case device {
-    Auto | Cpu | Beam -> Ok(t)
+    Auto | Cpu | Beam -> to_host(t)
     Cuda(index) ->
-      Error(DeviceUnavailable(
-        device: "cuda:" <> otp.int_to_string(index),
-        reason: machine.no_tensors_there(),
-      ))
+      case machine.no_gpu() {
+        Ok(reason) ->
+          Error(DeviceUnavailable(storage.device_name(index), reason))
+        Error(Nil) -> tensor.to_device(t, index) |> tensor_result
+      }
   }
 }
 
-/// The tensor in the host's memory, where each one is in this version.
+/// The tensor in the host's memory: itself, where it is there.
+///
+/// Errors: `DeviceUnavailable` where a device failed before, `DeviceOutOfMemory`.
 ///
 /// ```gleam
 /// t.to_host(t.vector([1.0]))
 /// // -> Ok(t.vector([1.0]))
 /// ```
 pub fn to_host(t: Tensor) -> Result(Tensor, TensorError) {
-  Ok(t)
+  tensor.to_host(t) |> tensor_result
+}
+
+/// Where the elements are: `Cuda`, or `Auto` for the host's memory, where the
+/// fastest there is computes. So `to_device(a, device_of(b))` brings `a` to `b`.
+///
+/// ```gleam
+/// t.device_of(t.vector([1.0]))
+/// // -> t.Auto
+/// ```
+pub fn device_of(t: Tensor) -> Device {
+  case tensor.data(t) {
+    storage.Device(block) -> Cuda(block.device)
+    _ -> Auto
+  }
 }
 
 /// A tensor error in words: what was expected and what was found.
@@ -3372,6 +3408,19 @@ pub fn describe_tensor_error(error: TensorError) -> String {
       argument <> ": expected " <> expected <> ", found " <> found
     TensorFile(path:, reason:) -> path <> ": " <> reason
     DeviceUnavailable(device:, reason:) -> device <> ": " <> reason
+    DeviceOutOfMemory(device:, wanted_bytes:, free_bytes:) ->
+      device
+      <> ": "
+      <> otp.int_to_string(wanted_bytes)
+      <> " bytes wanted, "
+      <> otp.int_to_string(free_bytes)
+      <> " free"
+    DeviceMismatch(a:, b:) ->
+      "expected tensors in one place, found "
+      <> a
+      <> " and "
+      <> b
+      <> ": to_device or to_host brings them together"
     MalformedTensorFile(path:, expected:, found:) ->
       path <> ": expected " <> expected <> ", found " <> found
   }
@@ -3402,6 +3451,9 @@ fn public_tensor_error(error: tensor_error.TensorError) -> TensorError {
     tensor_error.TensorFile(path:, reason:) -> TensorFile(path:, reason:)
     tensor_error.DeviceUnavailable(device:, reason:) ->
       DeviceUnavailable(device:, reason:)
+    tensor_error.DeviceOutOfMemory(device:, wanted_bytes:, free_bytes:) ->
+      DeviceOutOfMemory(device:, wanted_bytes:, free_bytes:)
+    tensor_error.DeviceMismatch(a:, b:) -> DeviceMismatch(a:, b:)
     tensor_error.MalformedTensorFile(path:, expected:, found:) ->
       MalformedTensorFile(path:, expected:, found:)
   }

@@ -18,6 +18,12 @@
 -nifs([tensor_contiguous/5, tensor_first_non_finite/2, tensor_cast/3, tensor_binary/4, tensor_unary/3]).
 -nifs([tensor_rows/5, tensor_matmul/8, tensor_conv2d/4, tensor_pool2d/4]).
 
+-export([device_put/2, device_get/1, device_contiguous/4, device_first_non_finite/2, device_cast/3, device_unary/3]).
+-export([device_binary/7, device_rows/5, device_matmul/6, device_gather/4, device_join/2]).
+
+-nifs([device_put/2, device_get/1, device_contiguous/4, device_first_non_finite/2, device_cast/3, device_unary/3]).
+-nifs([device_binary/7, device_rows/5, device_matmul/6, device_gather/4, device_join/2]).
+
 -export([packed_pack/5, packed_unpack/1, packed_linear/4]).
 
 -nifs([packed_pack/5, packed_unpack/1, packed_linear/4]).
@@ -118,6 +124,42 @@ tensor_conv2d(_Dtype, _Input, _Kernel, _Size) -> not_loaded().
 
 %% (max | mean, Dtype, Data, {pool_size, Planes, H, W, PH, PW, SH, SW}) -> Data
 tensor_pool2d(_Op, _Dtype, _Input, _Size) -> not_loaded().
+
+%% Tensors on a GPU: a Block is {block, Resource, Device, Start, Bytes}, a part of a resource's memory; of an operation
+%% comes a new one. Strides count elements. Otherwise as above.
+
+%% (Device, Data) -> Block
+device_put(_Device, _Data) -> not_loaded().
+
+%% (Block) -> Data
+device_get(_Block) -> not_loaded().
+
+%% (Width, Shape, Strides, Block) -> Block
+device_contiguous(_Width, _Shape, _Strides, _Block) -> not_loaded().
+
+%% (Dtype, Block) -> Index | -1
+device_first_non_finite(_Dtype, _Block) -> not_loaded().
+
+%% (From, To, Block) -> Block
+device_cast(_From, _To, _Block) -> not_loaded().
+
+%% (exp | {scale, Factor} | ..., Dtype, Block) -> Block
+device_unary(_Op, _Dtype, _Block) -> not_loaded().
+
+%% (add | subtract | ..., Dtype, Shape, Block, Strides, Block, Strides) -> Block
+device_binary(_Op, _Dtype, _Shape, _A, _AStrides, _B, _BStrides) -> not_loaded().
+
+%% (sum | {layer_norm, Epsilon} | ..., From, To, Block, Length) -> Block
+device_rows(_Op, _From, _To, _Block, _Length) -> not_loaded().
+
+%% (Dtype, {Batch, M, K, N}, Block, {BatchStride, RowStride, ColumnStride}, Block, {...}) -> Block
+device_matmul(_Dtype, _Sizes, _A, _AStrides, _B, _BStrides) -> not_loaded().
+
+%% (Length, RunBytes, [Index], Block) -> Block: [outer][Length] runs -> [outer][indices]
+device_gather(_Length, _Run, _Indices, _Block) -> not_loaded().
+
+%% (Outer, [{Block, RunBytes}]) -> Block: Outer lines, each a run of every block
+device_join(_Outer, _Parts) -> not_loaded().
 
 %% Packed weights: little-endian float32 elements. viva_tensor_packed.erl says what each of these does.
 

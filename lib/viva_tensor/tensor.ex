@@ -13,6 +13,9 @@ defmodule VivaTensor.Tensor do
   does the same, slower. Both round each result once to the element type. Of two types the result has the one that holds
   both.
 
+  `to_device/2` brings a tensor to a GPU, where every function computes and its result stays; `to_host/1` brings it back, and
+  so does what gives numbers or bytes. docs/devices.md says more.
+
   Operators have functions: `add/2`, `subtract/2`, `multiply/2` and `divide/2` take two tensors whose shapes broadcast,
   or a tensor and a number. IEEE 754 holds inside tensors: 1 / 0 is an infinity and 0 / 0 is NaN. Outside, Elixir's
   floats are finite, so `to_list/1` and scalar results give `:infinity`, `:neg_infinity` and `:nan`, as Nx does.
@@ -38,7 +41,9 @@ defmodule VivaTensor.Tensor do
 
   @type dtype :: :float64 | :float32 | :float16 | :bfloat16
   @type shape :: [non_neg_integer()]
-  @type t :: %__MODULE__{shape: shape(), dtype: dtype(), data: binary()}
+  @typedoc "`data` is a binary, or a block of a GPU's memory."
+  @type t :: %__MODULE__{shape: shape(), dtype: dtype(), data: binary() | tuple()}
+  @type device :: :auto | :cpu | :beam | {:cuda, non_neg_integer()}
   @type value :: float() | :infinity | :neg_infinity | :nan
   @type operand :: t() | number()
 
@@ -178,7 +183,49 @@ defmodule VivaTensor.Tensor do
       <<1.0::float-32-little>>
   """
   @spec to_binary(t()) :: binary()
-  def to_binary(%__MODULE__{data: data}), do: data
+  def to_binary(%__MODULE__{} = tensor), do: to_host(tensor).data
+
+  @doc """
+  The tensor where a device computes on it: `{:cuda, 0}` is the first GPU's memory, to which the elements are copied; the
+  others compute in the host's memory. Operands are in one place.
+
+  Raises a `VivaTensor.Error` that says why there is no such GPU, or `:out_of_memory`.
+
+      iex> VivaTensor.Tensor.new([1]) |> VivaTensor.Tensor.to_device(:cpu) |> VivaTensor.Tensor.to_list()
+      [1.0]
+  """
+  @spec to_device(t(), device()) :: t()
+  def to_device(%__MODULE__{data: {:block, _, index, _, _}} = tensor, {:cuda, index}), do: tensor
+
+  def to_device(%__MODULE__{} = tensor, {:cuda, index}) when is_integer(index) and index >= 0 do
+    %{tensor | data: answer(:viva_tensor_nif.device_put(index, to_binary(tensor)))}
+  end
+
+  def to_device(%__MODULE__{} = tensor, device) when device in [:auto, :cpu, :beam], do: to_host(tensor)
+  def to_device(%__MODULE__{}, other), do: refuse(:device, ":auto, :cpu, :beam or {:cuda, index}", other)
+
+  @doc """
+  The tensor in the host's memory: itself, where it is there.
+
+      iex> t = VivaTensor.Tensor.new([1])
+      iex> VivaTensor.Tensor.to_host(t) == t
+      true
+  """
+  @spec to_host(t()) :: t()
+  def to_host(%__MODULE__{data: data} = tensor) when is_binary(data), do: tensor
+  def to_host(%__MODULE__{data: block} = tensor), do: %{tensor | data: answer(:viva_tensor_nif.device_get(block))}
+
+  @doc """
+  Where the elements are: `{:cuda, 0}`, or `:auto` for the host's memory, where the fastest there is computes.
+
+      iex> VivaTensor.Tensor.device(VivaTensor.Tensor.new([1]))
+      :auto
+  """
+  @spec device(t()) :: :auto | {:cuda, non_neg_integer()}
+  def device(%__MODULE__{data: {:block, _, index, _, _}}), do: {:cuda, index}
+  def device(%__MODULE__{}), do: :auto
+
+  defp beside(tensor, other), do: to_device(tensor, device(other))
 
   @doc """
   The elements as nested lists, a number where there is no axis.
@@ -189,7 +236,7 @@ defmodule VivaTensor.Tensor do
   @spec to_list(t()) :: list() | value()
   def to_list(%__MODULE__{shape: shape} = tensor), do: tensor |> numbers() |> nest(Enum.reverse(shape))
 
-  defp numbers(tensor), do: Enum.map(:viva_tensor_beam.unpack(kernel(tensor.dtype), tensor.data), &value/1)
+  defp numbers(tensor), do: Enum.map(:viva_tensor_beam.unpack(kernel(tensor.dtype), to_binary(tensor)), &value/1)
 
   defp value(number) when is_float(number), do: number
   defp value(@infinity), do: :infinity
@@ -286,8 +333,8 @@ defmodule VivaTensor.Tensor do
   end
 
   # A number takes the type of the tensor beside it.
-  defp binary(op, a, b) when is_number(a), do: binary(op, new(a, b.dtype), b)
-  defp binary(op, a, b) when is_number(b), do: binary(op, a, new(b, a.dtype))
+  defp binary(op, a, b) when is_number(a), do: binary(op, beside(new(a, b.dtype), b), b)
+  defp binary(op, a, b) when is_number(b), do: binary(op, a, beside(new(b, a.dtype), a))
 
   defp binary(op, %__MODULE__{} = a, %__MODULE__{} = b) do
     shape = broadcast(a.shape, b.shape)
@@ -369,10 +416,9 @@ defmodule VivaTensor.Tensor do
   defp reduce(op, tensor, []) do
     if size(tensor) == 0 and op != :sum, do: refuse(op, "a tensor with elements", tensor.shape)
 
-    case rows(op, tensor, size(tensor), :float64) do
-      <<>> -> 0.0
-      data -> data |> then(&numbers(make([1], :float64, &1))) |> hd() |> index(op)
-    end
+    if size(tensor) == 0,
+      do: 0.0,
+      else: rows(op, tensor, size(tensor), :float64) |> then(&numbers(make([1], :float64, &1))) |> hd() |> index(op)
   end
 
   defp reduce(op, tensor, axis: axis) do
@@ -391,10 +437,11 @@ defmodule VivaTensor.Tensor do
 
   defp reduce(_op, _tensor, options), do: refuse(:options, "axis", options)
 
-  defp rows(_op, %{data: <<>>}, _length, _dtype), do: <<>>
-
-  defp rows(op, tensor, length, to),
-    do: call(:rows, size(tensor), [op, kernel(tensor.dtype), kernel(to), tensor.data, length])
+  defp rows(op, tensor, length, to) do
+    if size(tensor) == 0,
+      do: beside(make([0], to, <<>>), tensor).data,
+      else: call(:rows, size(tensor), [op, kernel(tensor.dtype), kernel(to), tensor.data, length])
+  end
 
   defp index(number, op) when op in [:argmax, :argmin], do: trunc(number)
   defp index(number, _op), do: number
@@ -406,7 +453,7 @@ defmodule VivaTensor.Tensor do
       [0.5, 0.5]
   """
   @spec softmax(t()) :: t()
-  def softmax(%__MODULE__{shape: []} = tensor), do: fill([], 1.0, tensor.dtype)
+  def softmax(%__MODULE__{shape: []} = tensor), do: beside(fill([], 1.0, tensor.dtype), tensor)
 
   def softmax(%__MODULE__{} = tensor),
     do: %{tensor | data: rows(:softmax, tensor, List.last(tensor.shape), tensor.dtype)}
@@ -428,7 +475,7 @@ defmodule VivaTensor.Tensor do
 
     data =
       if 0 in [m, k, n],
-        do: zeros([m, n], dtype).data,
+        do: beside(zeros([m, n], dtype), a).data,
         else: call(:matmul, m * k * n, [kernel(dtype), m, k, n, left, {k, 1}, right, {n, 1}], @enough_products)
 
     make([m, n], dtype, data)
@@ -440,8 +487,40 @@ defmodule VivaTensor.Tensor do
 
   def matmul(%__MODULE__{shape: other}, %__MODULE__{}), do: refuse(:shape, "two axes", other)
 
-  # The library gives what the BEAM gives; where it refuses, for want of memory say, the BEAM does the work.
+  # On a GPU, where an operand is there.
   defp call(kernel, work, arguments, enough \\ @enough) do
+    case Enum.filter(arguments, &(is_binary(&1) or match?({:block, _, _, _, _}, &1))) do
+      [data | _] = operands when is_binary(data) ->
+        Enum.each(operands, &together(data, &1))
+        host_call(kernel, work, arguments, enough)
+
+      [block | _] = operands ->
+        Enum.each(operands, &together(block, &1))
+        answer(device_call(kernel, work, arguments))
+    end
+  end
+
+  defp together(one, other) do
+    [a, b] = Enum.map([one, other], &if(is_binary(&1), do: "the host", else: "cuda:#{elem(&1, 2)}"))
+    if a != b, do: refuse(:operands, "tensors in one place, which to_device/2 and to_host/1 bring together", {a, b})
+  end
+
+  defp device_call(:cast, _, [from, to, a]), do: :viva_tensor_nif.device_cast(from, to, a)
+  defp device_call(:unary, _, [op, dtype, a]), do: :viva_tensor_nif.device_unary(op, dtype, a)
+  defp device_call(:rows, _, [op, from, to, a, n]), do: :viva_tensor_nif.device_rows(op, from, to, a, n)
+  defp device_call(:binary, n, [op, dtype, a, b]), do: :viva_tensor_nif.device_binary(op, dtype, [n], a, [1], b, [1])
+
+  defp device_call(:contiguous, _, [width, shape, strides, 0, a]),
+    do: :viva_tensor_nif.device_contiguous(width, shape, strides, a)
+
+  defp device_call(:matmul, _, [dtype, m, k, n, a, {a_row, a_column}, b, {b_row, b_column}]),
+    do: :viva_tensor_nif.device_matmul(dtype, {1, m, k, n}, a, {0, a_row, a_column}, b, {0, b_row, b_column})
+
+  defp answer({:ok, value}), do: value
+  defp answer({:error, error}), do: raise(Error.from_native(error))
+
+  # The library gives what the BEAM gives; where it refuses, for want of memory say, the BEAM does the work.
+  defp host_call(kernel, work, arguments, enough) do
     with true <- :viva_tensor_nif.loaded() and uses_library?(:viva_tensor_beam.device(), work, enough),
          {:ok, data} <- apply(:viva_tensor_nif, native(kernel), arguments) do
       data
@@ -490,7 +569,8 @@ defmodule VivaTensor.Tensor do
       shown = tensor |> VivaTensor.Tensor.to_list() |> shorten()
       body = to_doc(shown, %{options | limit: :infinity})
       shape = to_doc(tensor.shape, options)
-      head = concat(["#VivaTensor.Tensor<#{tensor.dtype} ", shape])
+      place = with {:cuda, index} <- VivaTensor.Tensor.device(tensor), do: " cuda:#{index}"
+      head = concat(["#VivaTensor.Tensor<#{tensor.dtype} ", shape, if(place == :auto, do: "", else: place)])
       concat([nest(concat([head, line(), body]), 2), ">"]) |> group()
     end
 

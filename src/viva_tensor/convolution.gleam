@@ -5,7 +5,9 @@
 
 import viva_tensor/kernel.{type Row}
 import viva_tensor/otp
+import viva_tensor/linear_algebra
 import viva_tensor/shape
+import viva_tensor/storage.{Host}
 import viva_tensor/tensor.{type Tensor}
 import viva_tensor/tensor_error.{
   type TensorError, DimensionError, InvalidArgument, ShapeMismatch,
@@ -47,7 +49,8 @@ pub fn conv2d(
         _, _ -> [n, o]
       }
       let result_shape = otp.append(outer, [oh, ow])
-      use result_shape <- otp.map_ok(shape.check(result_shape))
+      use result_shape <- otp.try(shape.check(result_shape))
+      use _ <- otp.try(tensor.check_together(input, weights))
       let dtype = tensor.common_dtype(input, weights)
       let size =
         kernel.ConvolutionSize(
@@ -66,16 +69,76 @@ pub fn conv2d(
       let elements = fn(operand) {
         tensor.elements(tensor.cast(operand, to: dtype))
       }
-      case shape.size(result_shape), c {
-        0, _ -> tensor.new(result_shape, dtype, <<>>)
-        _, 0 -> tensor.cast(tensor.fill(result_shape, 0.0), to: dtype)
-        _, _ ->
-          kernel.conv2d(dtype, elements(batch), elements(filters), size)
+      case shape.size(result_shape), c, elements(batch), elements(filters) {
+        0, _, _, _ ->
+          Ok(tensor.beside(tensor.new(result_shape, dtype, <<>>), input))
+        _, 0, _, _ ->
+          tensor.cast(tensor.fill(result_shape, 0.0), to: dtype)
+          |> tensor.beside(input)
+          |> tensor.check
+        _, _, Host(batch), Host(filters) ->
+          kernel.conv2d(dtype, batch, filters, size)
           |> tensor.new(result_shape, dtype, _)
+          |> Ok
+        _, _, _, _ -> {
+          use product <- otp.try(multiply_windows(batch, filters, window))
+          tensor.reshape(product, to: result_shape)
+        }
       }
     }
     _, _ -> Error(DimensionError("conv2d: expected 2, 3 or 4 axes"))
   }
+}
+
+/// On a device: the windows as columns of a matrix, [N, C KH KW, OH OW], behind
+/// the kernels as rows of another, [O, C KH KW].
+fn multiply_windows(
+  batch: Tensor,
+  filters: Tensor,
+  window: Window,
+) -> Result(Tensor, TensorError) {
+  use padded <- otp.try(pad(batch, 4, window.pad_height, window.pad_width))
+  let padded = tensor.contiguous(padded)
+  case tensor.shape(padded), tensor.shape(filters) {
+    [n, c, h, w], [o, _, kh, kw] -> {
+      let bare = Window(..window, pad_height: 0, pad_width: 0)
+      use #(oh, ow) <- otp.try(output(h, w, bare))
+      let steps = [window.stride_height * w, window.stride_width]
+      let columns =
+        tensor.walk(
+          padded,
+          [n, c, kh, kw, oh, ow],
+          otp.append([c * h * w, h * w, w, 1], steps),
+        )
+      let depth = c * kh * kw
+      use columns <- otp.try(tensor.reshape(columns, to: [n, depth, oh * ow]))
+      use rows <- otp.try(tensor.reshape(filters, to: [o, depth]))
+      linear_algebra.batch_matmul(rows, columns)
+    }
+    _, _ -> Error(DimensionError("conv2d: expected 4 axes"))
+  }
+}
+
+/// On a device: each window as a row.
+fn reduce_windows(
+  op: Row,
+  batch: Tensor,
+  size: kernel.PoolSize,
+  oh: Int,
+  ow: Int,
+) -> storage.Data {
+  let dtype = tensor.dtype(batch)
+  let kernel.PoolSize(planes:, height: h, width: w, ..) = size
+  tensor.contiguous(batch)
+  |> tensor.walk([planes, oh, ow, size.pool_height, size.pool_width], [
+    h * w,
+    size.stride_height * w,
+    size.stride_width,
+    w,
+    1,
+  ])
+  |> tensor.elements
+  |> storage.rows(op, dtype, dtype, _, size.pool_height * size.pool_width)
 }
 
 /// The leading axes, and the operand as [N, C, H, W].
@@ -141,7 +204,7 @@ pub fn pool2d(
   use _ <- otp.try(check_window(window))
   use #(lead, batch) <- otp.try(as_batch(input, "input"))
   let #(h, w) = plane(batch)
-  use #(oh, ow) <- otp.map_ok(output(h, w, window))
+  use #(oh, ow) <- otp.try(output(h, w, window))
   let dtype = tensor.dtype(input)
   let planes = shape.size(lead)
   let size =
@@ -154,11 +217,12 @@ pub fn pool2d(
       stride_height: window.stride_height,
       stride_width: window.stride_width,
     )
-  let data = case planes {
-    0 -> <<>>
-    _ -> kernel.pool2d(op, dtype, tensor.elements(batch), size)
+  let data = case planes, tensor.elements(batch) {
+    0, data -> data
+    _, Host(bytes) -> Host(kernel.pool2d(op, dtype, bytes, size))
+    _, _ -> reduce_windows(op, batch, size, oh, ow)
   }
-  tensor.new(otp.append(lead, [oh, ow]), dtype, data)
+  tensor.made(otp.append(lead, [oh, ow]), dtype, data) |> tensor.check
 }
 
 fn plane(batch: Tensor) -> #(Int, Int) {
@@ -195,6 +259,7 @@ fn pad_axis(
 ) -> Result(Tensor, TensorError) {
   let side = shape.replace(tensor.shape(input), axis, count)
   use zeros <- otp.try(tensor.try_fill(side, 0.0))
-  let zeros = tensor.cast(zeros, to: tensor.dtype(input))
+  let zeros =
+    tensor.cast(zeros, to: tensor.dtype(input)) |> tensor.beside(input)
   tensor.concat([zeros, input, zeros], axis)
 }

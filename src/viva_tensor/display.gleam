@@ -4,6 +4,7 @@
 import viva_tensor/kernel.{type Dtype, type Number}
 import viva_tensor/otp
 import viva_tensor/shape
+import viva_tensor/storage
 import viva_tensor/tensor.{type Tensor}
 
 /// From how many elements on the middle is left out.
@@ -24,6 +25,14 @@ pub fn to_string(tensor: Tensor) -> String {
   <> shape.to_string(tensor.shape(tensor))
   <> ", "
   <> dtype_name(tensor.dtype(tensor))
+  <> place(tensor.data(tensor))
+}
+
+fn place(data: storage.Data) -> String {
+  case data {
+    storage.Host(_) -> ""
+    _ -> ", " <> storage.place(data)
+  }
 }
 
 pub fn dtype_name(dtype: Dtype) -> String {

@@ -1,4 +1,4 @@
-//// The work on elements: binaries in, binaries out, by the native library or
+//// The work on elements in the host's memory: binaries in, binaries out, by the native library or
 //// by viva_tensor_beam.erl.
 ////
 //// Large operands go to the native library when it is loaded; both give the

@@ -5,6 +5,7 @@ import viva_tensor/kernel
 import viva_tensor/otp
 import viva_tensor/reduction
 import viva_tensor/shape
+import viva_tensor/storage.{Host}
 import viva_tensor/tensor.{type Tensor}
 import viva_tensor/tensor_error.{
   type TensorError, DimensionError, Overflow, ShapeMismatch,
@@ -16,16 +17,32 @@ pub fn dot(a: Tensor, b: Tensor) -> Result(Float, TensorError) {
   use _ <- otp.try(tensor.check_rank(a, 1, "dot"))
   use _ <- otp.try(tensor.check_finite(a, "dot"))
   use _ <- otp.try(tensor.check_finite(b, "dot"))
+  use _ <- otp.try(tensor.check_together(a, b))
   let elements = fn(operand) {
     tensor.elements(tensor.cast(operand, to: kernel.Float64))
   }
   let k = tensor.size(a)
-  let product =
-    kernel.matmul(kernel.Float64, 1, k, 1, elements(a), #(k, 1), elements(b), #(
-      1,
-      1,
-    ))
-  case kernel.unpack(kernel.Float64, product) {
+  case elements(a), elements(b) {
+    Host(a), Host(b) ->
+      kernel.matmul(kernel.Float64, 1, k, 1, a, #(k, 1), b, #(1, 1))
+      |> kernel.unpack(kernel.Float64, _)
+      |> only_number
+    // A GPU sums products by many threads.
+    a, b -> {
+      let wide = fn(data) { tensor.made([k], kernel.Float64, data) }
+      use products <- otp.try(elementwise.binary(
+        kernel.Multiply,
+        wide(a),
+        wide(b),
+      ))
+      use numbers <- otp.try(reduction.numbers(kernel.Sum, products))
+      only_number(numbers)
+    }
+  }
+}
+
+fn only_number(numbers: List(kernel.Number)) -> Result(Float, TensorError) {
+  case numbers {
     [number] ->
       case kernel.is_finite(number) {
         True -> Ok(kernel.clean_number(number))
@@ -87,15 +104,63 @@ pub fn batch_matmul(a: Tensor, b: Tensor) -> Result(Tensor, TensorError) {
     False -> Error(ShapeMismatch(expected: [k, n], got: [b_k, n]))
     True -> {
       let dtype = tensor.common_dtype(a, b)
+      use _ <- otp.try(tensor.check_together(a, b))
+      let a = tensor.cast(a, to: dtype)
+      let b = tensor.cast(b, to: dtype)
       use a <- otp.try(tensor.broadcast(a, to: otp.append(batch, [m, k])))
       use b <- otp.try(tensor.broadcast(b, to: otp.append(batch, [k, n])))
-      use a <- otp.try(matrices(tensor.cast(a, to: dtype), m, k))
-      use b <- otp.map_ok(matrices(tensor.cast(b, to: dtype), k, n))
-      let products = {
-        use #(#(a, a_strides), #(b, b_strides)) <- otp.map(otp.zip(a, b))
-        kernel.matmul(dtype, m, k, n, a, a_strides, b, b_strides)
+      case tensor.data(a) {
+        Host(_) -> {
+          let a = matrices(a, m, k)
+          let b = matrices(b, k, n)
+          let products = {
+            use #(#(a, a_strides), #(b, b_strides)) <- otp.map(otp.zip(a, b))
+            kernel.matmul(dtype, m, k, n, a, a_strides, b, b_strides)
+          }
+          Ok(tensor.new(shape, dtype, one_binary(products)))
+        }
+        _ -> {
+          let #(a, a_strides) = in_steps(a)
+          let #(b, b_strides) = in_steps(b)
+          let sizes = #(shape.size(batch), m, k, n)
+          storage.products(dtype, sizes, a, a_strides, b, b_strides)
+          |> tensor.made(shape, dtype, _)
+          |> tensor.check
+        }
       }
-      tensor.new(shape, dtype, one_binary(products))
+    }
+  }
+}
+
+/// Matrices from the first element on, and how far it is from one to the next,
+/// from row to row, from column to column. They are copied where the steps from
+/// one to the next differ.
+fn in_steps(operand: Tensor) -> #(storage.Data, #(Int, Int, Int)) {
+  let lead = tensor.rank(operand) - 2
+  let step = {
+    use step, #(length, stride) <- otp.fold(
+      otp.zip(tensor.shape(operand), tensor.strides(operand)) |> otp.take(lead),
+      from: Ok(#(1, 0)),
+    )
+    case step, length {
+      _, 1 -> step
+      Ok(#(1, _)), _ -> Ok(#(length, stride))
+      Ok(#(count, outer)), _ if outer == length * stride ->
+        Ok(#(count * length, stride))
+      _, _ -> Error(Nil)
+    }
+  }
+  case step, otp.drop(tensor.strides(operand), lead), tensor.size(operand) {
+    _, _, 0 -> #(tensor.elements(operand), #(0, 0, 0))
+    Ok(#(_, batch)), [row, column], _ -> #(tensor.from_first(operand), #(
+      batch,
+      row,
+      column,
+    ))
+    _, _, _ -> {
+      let columns = shape.length(tensor.shape(operand), lead + 1)
+      let rows = shape.length(tensor.shape(operand), lead)
+      #(tensor.elements(operand), #(rows * columns, columns, 1))
     }
   }
 }
@@ -126,21 +191,18 @@ fn matrices(
   operand: Tensor,
   rows: Int,
   columns: Int,
-) -> Result(List(#(BitArray, #(Int, Int))), TensorError) {
+) -> List(#(BitArray, #(Int, Int))) {
   let batch = otp.take(tensor.shape(operand), tensor.rank(operand) - 2)
   let count = shape.size(batch)
-  case tensor.size(operand), batch {
-    0, _ -> Ok(otp.repeat(#(<<>>, #(columns, 1)), times: count))
-    _, [] -> Ok([#(tensor.from_first(operand), strides(operand))])
-    _, _ -> {
+  case tensor.size(operand), batch, tensor.from_first(operand) {
+    0, _, _ -> otp.repeat(#(<<>>, #(columns, 1)), times: count)
+    _, [], Host(data) -> [#(data, strides(operand))]
+    _, _, _ -> {
       let width = kernel.width(tensor.dtype(operand))
       let bytes = rows * columns * width
-      let data = tensor.elements(operand)
-      let parts = {
-        use index <- otp.map(shape.range(count))
-        #(kernel.part(data, index * bytes, bytes), #(columns, 1))
-      }
-      Ok(parts)
+      let data = tensor.bytes(operand)
+      use index <- otp.map(shape.range(count))
+      #(kernel.part(data, index * bytes, bytes), #(columns, 1))
     }
   }
 }
@@ -178,20 +240,11 @@ pub fn normalize(operand: Tensor) -> Tensor {
 }
 
 fn scaled_to_one(operand: Tensor, norm: Float) -> Tensor {
-  let dtype = tensor.dtype(operand)
-  let divisor = tensor.fill([], norm)
+  let divisor = tensor.beside(tensor.fill([], norm), operand)
   let wide = tensor.cast(operand, to: kernel.Float64)
-  case tensor.broadcast(divisor, to: tensor.shape(wide)) {
-    Ok(divisor) ->
-      kernel.binary(
-        kernel.Divide,
-        kernel.Float64,
-        tensor.elements(wide),
-        tensor.elements(divisor),
-      )
-      |> tensor.new(tensor.shape(operand), kernel.Float64, _)
-      |> tensor.cast(to: dtype)
-    // No axes broadcast to any shape.
-    Error(_) -> operand
+  case elementwise.binary_broadcast(kernel.Divide, wide, divisor) {
+    Ok(scaled) -> tensor.cast(scaled, to: tensor.dtype(operand))
+    // No axes broadcast to any shape, so a device failed.
+    Error(error) -> tensor.failed(operand, error)
   }
 }

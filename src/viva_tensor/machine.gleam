@@ -57,18 +57,18 @@ fn cuda() -> Device {
         name: "cuda",
         available: True,
         note: otp.int_to_string(count)
-          <> " for models ("
+          <> " for models and tensors ("
           <> path
-          <> "); tensors stay with the CPU",
+          <> ")",
       )
   }
 }
 
-/// Why tensors are on no GPU of this machine.
-pub fn no_tensors_there() -> String {
+/// Why there is no GPU on this machine, where there is none.
+pub fn no_gpu() -> Result(String, Nil) {
   let device = cuda()
   case device.available {
-    False -> device.note
-    True -> "this version computes models on a GPU, tensors on the CPU"
+    False -> Ok(device.note)
+    True -> Error(Nil)
   }
 }

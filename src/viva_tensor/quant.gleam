@@ -93,7 +93,7 @@ pub fn pack(
   use _ <- otp.try(check_shape(format, inputs, outputs))
   let weight = tensor.cast(weight, to: kernel.Float32)
   use _ <- otp.try(tensor.check_finite(weight, "prepack"))
-  let data = tensor.elements(weight)
+  use data <- otp.try(tensor.host_bytes(weight))
   let by_library = case kernel.library_may_work() {
     True -> nif_pack(format, inputs, outputs, order == OutIn, data)
     False -> Error(error.NifNotLoaded("not asked for"))
@@ -188,7 +188,7 @@ pub fn linear(
   use _ <- otp.try(tensor.check_finite(input, "linear"))
   use bias <- otp.try(check_bias(bias, outputs))
   let shape = [batch, outputs]
-  let data = tensor.elements(input)
+  use data <- otp.try(tensor.host_bytes(input))
   case weight.memory {
     Library(resource) ->
       case nif_linear(resource, activations, data, bias) {
@@ -232,8 +232,8 @@ fn check_bias(
           Error(ShapeMismatch(expected: [outputs], got: tensor.shape(bias)))
         True -> {
           let bias = tensor.cast(bias, to: kernel.Float32)
-          use _ <- otp.map_ok(tensor.check_finite(bias, "linear"))
-          tensor.elements(bias)
+          use _ <- otp.try(tensor.check_finite(bias, "linear"))
+          tensor.host_bytes(bias)
         }
       }
   }

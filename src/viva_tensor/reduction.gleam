@@ -7,6 +7,7 @@
 import viva_tensor/kernel.{type Number, type Row}
 import viva_tensor/otp
 import viva_tensor/shape
+import viva_tensor/storage
 import viva_tensor/tensor.{type Tensor}
 import viva_tensor/tensor_error.{
   type TensorError, EmptyTensor, InvalidArgument, Overflow,
@@ -18,7 +19,7 @@ pub fn sum(operand: Tensor) -> Float {
 
 pub fn whole(op: Row, operand: Tensor) -> Float {
   case numbers(op, operand) {
-    [number] -> kernel.clean_number(number)
+    Ok([number]) -> kernel.clean_number(number)
     _ -> 0.0
   }
 }
@@ -31,7 +32,8 @@ pub fn try_whole(
   name: String,
 ) -> Result(Float, TensorError) {
   use _ <- otp.try(tensor.check_finite(operand, name))
-  case numbers(op, operand), op {
+  use numbers <- otp.try(numbers(op, operand))
+  case numbers, op {
     [number], _ -> finite(number, name)
     _, kernel.Sum | _, kernel.SumOfSquares -> Ok(0.0)
     _, _ -> Error(EmptyTensor(name))
@@ -46,13 +48,14 @@ fn finite(number: Number, name: String) -> Result(Float, TensorError) {
 }
 
 /// One number, none for an empty tensor.
-fn numbers(op: Row, operand: Tensor) -> List(Number) {
+pub fn numbers(op: Row, operand: Tensor) -> Result(List(Number), TensorError) {
   case tensor.size(operand) {
-    0 -> []
+    0 -> Ok([])
     size -> {
       let dtype = tensor.dtype(operand)
-      kernel.rows(op, dtype, kernel.Float64, tensor.elements(operand), size)
-      |> kernel.unpack(kernel.Float64, _)
+      storage.rows(op, dtype, kernel.Float64, tensor.elements(operand), size)
+      |> storage.fetch
+      |> otp.map_ok(kernel.unpack(kernel.Float64, _))
     }
   }
 }
@@ -73,7 +76,7 @@ pub fn norm(operand: Tensor) -> Float {
 
 fn root(op: Row, operand: Tensor) -> Float {
   case numbers(op, operand) {
-    [number] ->
+    Ok([number]) ->
       case kernel.is_finite(number) {
         True -> otp.square_root(kernel.clean_number(number))
         False -> kernel.clean_number(number)
@@ -90,7 +93,7 @@ pub fn try_norm(operand: Tensor) -> Result(Float, TensorError) {
 /// The first NaN's index, without one that of the first extreme.
 pub fn argument(op: Row, operand: Tensor) -> Int {
   case numbers(op, operand) {
-    [index] -> otp.round(kernel.clean_number(index))
+    Ok([index]) -> otp.round(kernel.clean_number(index))
     _ -> 0
   }
 }
@@ -101,8 +104,12 @@ pub fn try_argument(
   name: String,
 ) -> Result(Int, TensorError) {
   use _ <- otp.try(tensor.check_some(operand, name))
-  use _ <- otp.map_ok(tensor.check_finite(operand, name))
-  argument(op, operand)
+  use _ <- otp.try(tensor.check_finite(operand, name))
+  use numbers <- otp.map_ok(numbers(op, operand))
+  case numbers {
+    [index] -> otp.round(kernel.clean_number(index))
+    _ -> 0
+  }
 }
 
 /// One result for each row along the axis, which goes. A NaN and an infinity
@@ -122,14 +129,17 @@ pub fn along(
     _ -> from
   }
   case length, shape.size(left), op {
-    _, 0, _ -> Ok(tensor.new(left, to, <<>>))
-    0, _, kernel.Sum -> Ok(tensor.cast(tensor.fill(left, 0.0), to: to))
+    _, 0, _ -> Ok(tensor.beside(tensor.new(left, to, <<>>), operand))
+    0, _, kernel.Sum ->
+      tensor.cast(tensor.fill(left, 0.0), to: to)
+      |> tensor.beside(operand)
+      |> tensor.check
     0, _, _ -> Error(EmptyTensor(name))
     _, _, _ -> {
       let #(operand, _) = tensor.with_last(operand, axis)
-      kernel.rows(op, from, to, tensor.elements(operand), length)
-      |> tensor.new(left, to, _)
-      |> Ok
+      storage.rows(op, from, to, tensor.elements(operand), length)
+      |> tensor.made(left, to, _)
+      |> tensor.check
     }
   }
 }
@@ -147,10 +157,10 @@ pub fn within(
     _ -> {
       let dtype = tensor.dtype(operand)
       let #(turned, back) = tensor.with_last(operand, axis)
-      kernel.rows(op, dtype, dtype, tensor.elements(turned), length)
-      |> tensor.new(tensor.shape(turned), dtype, _)
+      storage.rows(op, dtype, dtype, tensor.elements(turned), length)
+      |> tensor.made(tensor.shape(turned), dtype, _)
       |> tensor.permute(back)
-      |> otp.map_ok(tensor.contiguous)
+      |> otp.try(fn(result) { tensor.check(tensor.contiguous(result)) })
     }
   }
 }

@@ -45,7 +45,12 @@ pub fn save(
   // The elements begin at a multiple of eight.
   let gap = { 8 - kernel.byte_size(header) % 8 } % 8
   let length = kernel.byte_size(header) + gap
-  let data = otp.map(tensors, fn(entry) { tensor.elements(entry.1) })
+  use tensors <- otp.try({
+    use #(name, tensor) <- otp.try_map(tensors)
+    use tensor <- otp.map_ok(tensor.to_host(tensor))
+    #(name, tensor)
+  })
+  let data = otp.map(tensors, fn(entry) { tensor.bytes(entry.1) })
   [<<length:size(64)-little>>, header, kernel.repeat(<<" ">>, gap), ..data]
   |> write_file(path, _)
   |> otp.map_error(fn(reason) { TensorFile(path:, reason:) })

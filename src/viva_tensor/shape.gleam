@@ -3,7 +3,8 @@
 
 import viva_tensor/otp
 import viva_tensor/tensor_error.{
-  type TensorError, BroadcastError, DimensionError, InvalidShape,
+  type TensorError, BroadcastError, DimensionError, IndexOutOfBounds,
+  InvalidShape,
 }
 
 /// More elements than this are no tensor: they would not fit any machine's
@@ -75,6 +76,24 @@ pub fn or_empty(shape: List(Int)) -> List(Int) {
   }
 }
 
+/// Whether elements at these strides lie in row-major order with no gaps.
+pub fn is_in_order(shape: List(Int), strides: List(Int)) -> Bool {
+  case size(shape) {
+    0 -> True
+    _ -> lies_in_order(shape, strides)
+  }
+}
+
+/// The stride of an axis of length 1 is never used.
+fn lies_in_order(shape: List(Int), found: List(Int)) -> Bool {
+  otp.zip(shape, otp.zip(found, strides(shape)))
+  |> otp.filter(fn(axis) {
+    let #(length, #(stride, expected)) = axis
+    length != 1 && stride != expected
+  })
+  == []
+}
+
 /// "[2, 3]"
 pub fn to_string(shape: List(Int)) -> String {
   "[" <> otp.join(otp.map(shape, otp.int_to_string), with: ", ") <> "]"
@@ -96,6 +115,18 @@ pub fn axis(shape: List(Int), axis: Int) -> Result(Int, TensorError) {
         <> ", found "
         <> otp.int_to_string(axis),
       ))
+  }
+}
+
+/// A negative index counts from the end.
+pub fn from_front(index: Int, length: Int) -> Result(Int, TensorError) {
+  let found = case index < 0 {
+    True -> index + length
+    False -> index
+  }
+  case found >= 0 && found < length {
+    True -> Ok(found)
+    False -> Error(IndexOutOfBounds(index:, size: length))
   }
 }
 

@@ -1,16 +1,17 @@
-//// A tensor in the host's memory: a shape over a binary of elements.
+//// A tensor: a shape over elements in a binary, or in a GPU's memory.
 ////
 //// Elements are little-endian floats of one type. Transposing, slicing and
 //// reshaping make views: another shape, strides and offset over the same
-//// binary. Operations take the elements in row-major order with `elements` and
-//// make a new tensor of what comes back. The surprise: the VM owns the binary,
-//// so nothing has to be freed.
+//// elements. Operations take them in row-major order with `elements` and make a
+//// new tensor of what comes back, in the same place. The surprise: the VM owns
+//// binaries and blocks of a GPU's memory alike, so nothing has to be freed.
 
 import viva_tensor/kernel.{type Dtype, type Number}
 import viva_tensor/otp
 import viva_tensor/shape
+import viva_tensor/storage.{type Data}
 import viva_tensor/tensor_error.{
-  type TensorError, DimensionError, EmptyTensor, IndexOutOfBounds,
+  type TensorError, DeviceMismatch, DimensionError, EmptyTensor, IndexOutOfBounds,
   InvalidArgument, InvalidShape, NonFinite, ShapeMismatch,
 }
 
@@ -22,7 +23,7 @@ pub opaque type Tensor {
     /// Of the first element, in elements.
     offset: Int,
     dtype: Dtype,
-    data: BitArray,
+    data: Data,
   )
 }
 
@@ -30,6 +31,11 @@ pub opaque type Tensor {
 
 /// A tensor over elements in row-major order, as many as the shape has.
 pub fn new(shape: List(Int), dtype: Dtype, data: BitArray) -> Tensor {
+  made(shape, dtype, storage.Host(data))
+}
+
+/// The same over elements that lie anywhere.
+pub fn made(shape: List(Int), dtype: Dtype, data: Data) -> Tensor {
   Tensor(shape:, strides: shape.strides(shape), offset: 0, dtype:, data:)
 }
 
@@ -144,40 +150,89 @@ pub fn rank(tensor: Tensor) -> Int {
 
 /// Whether the elements lie in row-major order with no gaps.
 pub fn is_contiguous(tensor: Tensor) -> Bool {
-  case size(tensor) {
-    0 -> True
-    _ -> lies_in_order(tensor.shape, tensor.strides)
-  }
-}
-
-/// The stride of an axis of length 1 is never used.
-fn lies_in_order(shape: List(Int), strides: List(Int)) -> Bool {
-  otp.zip(shape, otp.zip(strides, shape.strides(shape)))
-  |> otp.filter(fn(axis) {
-    let #(length, #(stride, expected)) = axis
-    length != 1 && stride != expected
-  })
-  == []
+  shape.is_in_order(tensor.shape, tensor.strides)
 }
 
 /// The elements in row-major order: no copy when they lie so.
-pub fn elements(tensor: Tensor) -> BitArray {
+pub fn elements(tensor: Tensor) -> Data {
   let Tensor(shape:, strides:, offset:, dtype:, data:) = tensor
   let width = kernel.width(dtype)
   case is_contiguous(tensor) {
-    True -> kernel.part(data, offset * width, size(tensor) * width)
-    False -> kernel.contiguous(width, shape, strides, offset, data)
+    True -> storage.part(data, offset * width, size(tensor) * width)
+    False -> storage.contiguous(width, shape, strides, offset, data)
   }
 }
 
-/// The binary from the first element on, to be walked by `strides`.
-pub fn from_first(tensor: Tensor) -> BitArray {
+/// The same in the host's memory; zeros where a device failed.
+pub fn bytes(tensor: Tensor) -> BitArray {
+  let count = size(tensor) * kernel.width(tensor.dtype)
+  storage.bytes(elements(tensor), count)
+}
+
+/// The same of a tensor in the host's memory: for what no device does.
+pub fn host_bytes(tensor: Tensor) -> Result(BitArray, TensorError) {
+  case storage.check(tensor.data) {
+    Ok(storage.Host(_)) -> Ok(bytes(tensor))
+    Ok(data) -> Error(DeviceMismatch("host", storage.place(data)))
+    Error(error) -> Error(error)
+  }
+}
+
+/// The data from the first element on, to be walked by `strides`.
+pub fn from_first(tensor: Tensor) -> Data {
   let start = tensor.offset * kernel.width(tensor.dtype)
-  kernel.part(tensor.data, start, kernel.byte_size(tensor.data) - start)
+  storage.part(tensor.data, start, storage.byte_size(tensor.data) - start)
+}
+
+pub fn view(tensor: Tensor) -> storage.View {
+  storage.View(data: from_first(tensor), strides: tensor.strides)
+}
+
+// Where the elements are.
+
+pub fn data(tensor: Tensor) -> Data {
+  tensor.data
+}
+
+/// The tensor, or what its device could not do.
+pub fn check(tensor: Tensor) -> Result(Tensor, TensorError) {
+  use _ <- otp.map_ok(storage.check(tensor.data))
+  tensor
+}
+
+/// In the tensor's place what a device could not do.
+pub fn failed(tensor: Tensor, error: TensorError) -> Tensor {
+  made(tensor.shape, tensor.dtype, storage.Failed(error))
+}
+
+/// Both in one place.
+pub fn check_together(a: Tensor, b: Tensor) -> Result(Nil, TensorError) {
+  storage.check_together(a.data, b.data)
+}
+
+/// In the place of another tensor.
+pub fn beside(tensor: Tensor, other: Tensor) -> Tensor {
+  Tensor(..tensor, data: storage.beside(tensor.data, other.data))
+}
+
+pub fn to_device(tensor: Tensor, device: Int) -> Result(Tensor, TensorError) {
+  use data <- otp.map_ok(storage.to_device(elements(tensor), device))
+  made(tensor.shape, tensor.dtype, data)
+}
+
+/// The tensor itself where it is in the host's memory.
+pub fn to_host(tensor: Tensor) -> Result(Tensor, TensorError) {
+  case tensor.data {
+    storage.Host(_) -> Ok(tensor)
+    _ -> {
+      use data <- otp.map_ok(storage.fetch(elements(tensor)))
+      new(tensor.shape, tensor.dtype, data)
+    }
+  }
 }
 
 pub fn numbers(tensor: Tensor) -> List(Number) {
-  kernel.unpack(tensor.dtype, elements(tensor))
+  kernel.unpack(tensor.dtype, bytes(tensor))
 }
 
 /// A NaN is 0.0 and an infinity the largest float.
@@ -195,7 +250,9 @@ pub fn try_to_floats(
 
 /// `NonFinite` with the index of the first NaN or infinity in row-major order.
 pub fn check_finite(tensor: Tensor, op: String) -> Result(Nil, TensorError) {
-  case kernel.first_non_finite(tensor.dtype, elements(tensor)) {
+  let elements = elements(tensor)
+  use found <- otp.try(storage.first_non_finite(tensor.dtype, elements))
+  case found {
     -1 -> Ok(Nil)
     index -> Error(NonFinite(op:, index:))
   }
@@ -232,7 +289,8 @@ pub fn get(tensor: Tensor, index: List(Int)) -> Result(Float, TensorError) {
   use position <- otp.try(position(tensor.shape, tensor.strides, index, 0))
   let width = kernel.width(tensor.dtype)
   let start = { tensor.offset + position } * width
-  case kernel.unpack(tensor.dtype, kernel.part(tensor.data, start, width)) {
+  use element <- otp.try(storage.fetch(storage.part(tensor.data, start, width)))
+  case kernel.unpack(tensor.dtype, element) {
     [number] ->
       case kernel.is_finite(number) {
         True -> Ok(kernel.clean_number(number))
@@ -251,23 +309,11 @@ fn position(
 ) -> Result(Int, TensorError) {
   case shape, strides, index {
     [length, ..shape], [stride, ..strides], [at, ..index] ->
-      case from_front(at, length) {
+      case shape.from_front(at, length) {
         Ok(at) -> position(shape, strides, index, done + at * stride)
         Error(error) -> Error(error)
       }
     _, _, _ -> Ok(done)
-  }
-}
-
-/// A negative index counts from the end.
-pub fn from_front(index: Int, length: Int) -> Result(Int, TensorError) {
-  let found = case index < 0 {
-    True -> index + length
-    False -> index
-  }
-  case found >= 0 && found < length {
-    True -> Ok(found)
-    False -> Error(IndexOutOfBounds(index:, size: length))
   }
 }
 
@@ -284,8 +330,8 @@ pub fn cast(tensor: Tensor, to dtype: Dtype) -> Tensor {
   case tensor.dtype == dtype {
     True -> tensor
     False -> {
-      let data = kernel.cast(tensor.dtype, dtype, elements(tensor))
-      new(tensor.shape, dtype, data)
+      let data = storage.cast(tensor.dtype, dtype, elements(tensor))
+      made(tensor.shape, dtype, data)
     }
   }
 }
@@ -300,7 +346,7 @@ pub fn common_dtype(a: Tensor, b: Tensor) -> Dtype {
 pub fn contiguous(tensor: Tensor) -> Tensor {
   case is_contiguous(tensor) {
     True -> tensor
-    False -> new(tensor.shape, tensor.dtype, elements(tensor))
+    False -> made(tensor.shape, tensor.dtype, elements(tensor))
   }
 }
 
@@ -310,7 +356,7 @@ pub fn reshape(
 ) -> Result(Tensor, TensorError) {
   use checked <- otp.try(shape.check(shape))
   case shape.size(checked) == size(tensor) {
-    True -> Ok(with_shape(tensor, checked))
+    True -> check(with_shape(tensor, checked))
     False ->
       Error(InvalidShape(
         "the "
@@ -450,7 +496,7 @@ pub fn slice(
         offset + start * stride
       }
       case shape.size(length) {
-        0 -> Ok(new(length, tensor.dtype, <<>>))
+        0 -> Ok(made(length, tensor.dtype, storage.part(tensor.data, 0, 0)))
         _ -> Ok(Tensor(..tensor, shape: length, offset:))
       }
     }
@@ -465,6 +511,12 @@ pub fn slice(
   }
 }
 
+/// A view of another shape at strides of its own, from the first element on: the
+/// caller knows that its elements are there.
+pub fn walk(tensor: Tensor, shape: List(Int), strides: List(Int)) -> Tensor {
+  Tensor(..tensor, shape:, strides:)
+}
+
 // Putting tensors together.
 
 /// The slices at these indices of an axis, in this order.
@@ -475,18 +527,14 @@ pub fn gather(
 ) -> Result(Tensor, TensorError) {
   use axis <- otp.try(shape.axis(tensor.shape, axis))
   let length = shape.length(tensor.shape, axis)
-  use indices <- otp.try(otp.try_map(indices, from_front(_, length)))
+  use indices <- otp.try(otp.try_map(indices, shape.from_front(_, length)))
   let shape = shape.replace(tensor.shape, axis, otp.length(indices))
-  use shape <- otp.map_ok(shape.check(shape))
+  use shape <- otp.try(shape.check(shape))
   let run = shape.size(otp.drop(shape, axis + 1)) * kernel.width(tensor.dtype)
   let outer = shape.size(otp.take(shape, axis))
-  let data = elements(tensor)
-  let parts = {
-    use block <- otp.map(shape.range(outer))
-    use index <- otp.map(indices)
-    kernel.part(data, { block * length + index } * run, run)
-  }
-  new(shape, tensor.dtype, kernel.concat(otp.flatten(parts)))
+  storage.gather(outer, length, run, indices, elements(tensor))
+  |> made(shape, tensor.dtype, _)
+  |> check
 }
 
 /// One after the other along an axis; the other axes are alike.
@@ -520,16 +568,14 @@ fn join(
   let lengths =
     otp.map(tensors, fn(tensor) { shape.length(tensor.shape, axis) })
   let length = otp.fold(lengths, from: 0, with: fn(sum, one) { sum + one })
-  use shape <- otp.map_ok(shape.check(shape.replace(first.shape, axis, length)))
+  use shape <- otp.try(shape.check(shape.replace(first.shape, axis, length)))
   let outer = shape.size(otp.take(shape, axis))
   let inner = shape.size(otp.drop(shape, axis + 1)) * kernel.width(dtype)
-  let data = otp.map(tensors, fn(tensor) { elements(cast(tensor, dtype)) })
   let parts = {
-    use block <- otp.map(shape.range(outer))
-    use #(data, length) <- otp.map(otp.zip(data, lengths))
-    kernel.part(data, block * length * inner, length * inner)
+    use #(tensor, length) <- otp.map(otp.zip(tensors, lengths))
+    #(elements(cast(tensor, dtype)), length * inner)
   }
-  new(shape, dtype, kernel.concat(otp.flatten(parts)))
+  storage.join(outer, parts) |> made(shape, dtype, _) |> check
 }
 
 /// Side by side along a new axis; all of one shape.

@@ -13,5 +13,7 @@ pub type TensorError {
   InvalidArgument(argument: String, expected: String, found: String)
   TensorFile(path: String, reason: String)
   DeviceUnavailable(device: String, reason: String)
+  DeviceOutOfMemory(device: String, wanted_bytes: Int, free_bytes: Int)
+  DeviceMismatch(a: String, b: String)
   MalformedTensorFile(path: String, expected: String, found: String)
 }

@@ -69,6 +69,55 @@ defmodule VivaTensor.TensorTest do
     assert_raise Error, ~r/one of 2 elements/, fn -> Tensor.reshape(Tensor.new([1, 2]), [3]) end
   end
 
+  # On a GPU where there is one; else the error says why there is none.
+  test "tensors on a GPU compute there, and give what those of the host give" do
+    a = Tensor.random_uniform([3, 4], 1)
+
+    case move(a) do
+      {:ok, there} ->
+        assert Tensor.device(there) == {:cuda, 0}
+        assert Tensor.to_host(there) == a
+        assert inspect(there) =~ "float64 [3, 4] cuda:0"
+
+        functions = [
+          &Tensor.add(&1, 2),
+          &Tensor.divide(1, &1),
+          &Tensor.multiply(&1, Tensor.transpose(Tensor.reshape(&1, [4, 3]))),
+          &Tensor.subtract(&1, Tensor.mean(&1, axis: 0)),
+          &Tensor.matmul(&1, Tensor.transpose(&1)),
+          &Tensor.softmax/1,
+          &Tensor.exp/1,
+          &Tensor.sum(&1, axis: -1),
+          &Tensor.argmax(&1, axis: 0),
+          &Tensor.cast(&1, :bfloat16)
+        ]
+
+        for function <- functions do
+          found = function.(there)
+          assert Tensor.device(found) == {:cuda, 0}
+          off = Tensor.subtract(Tensor.to_host(found), function.(a)) |> Tensor.absolute() |> Tensor.max()
+          assert off < 1.0e-13
+        end
+
+        for function <- [&Tensor.sum/1, &Tensor.variance/1, &Tensor.argmin/1, &Tensor.size/1],
+            do: assert_in_delta(function.(there), function.(a), 1.0e-13)
+
+        assert_raise Error, ~r/operands: expected tensors in one place/, fn -> Tensor.add(a, there) end
+
+      {:error, error} ->
+        assert error.reason in [:nif_not_loaded, :not_found, :unsupported, :invalid_option]
+    end
+
+    assert Tensor.to_device(a, :cpu) == a
+    assert_raise Error, ~r/device: expected/, fn -> Tensor.to_device(a, :gpu) end
+  end
+
+  defp move(tensor) do
+    {:ok, Tensor.to_device(tensor, {:cuda, 0})}
+  rescue
+    error in Error -> {:error, error}
+  end
+
   test "inspect shows type, shape and the ends of long axes" do
     assert inspect(Tensor.new([[1, 2], [3, 4]])) == "#VivaTensor.Tensor<float64 [2, 2]\n  [[1.0, 2.0], [3.0, 4.0]]>"
     assert inspect(Tensor.zeros([1000], :bfloat16)) =~ "[0.0, 0.0, 0.0, :..., 0.0, 0.0, 0.0]"

@@ -472,6 +472,13 @@ pub fn to_host_test() {
   assert value == Ok(t.vector([1.0]))
 }
 
+pub fn device_of_test() {
+  // t.device_of(t.vector([1.0]))
+  // // -> t.Auto
+  let value = t.device_of(t.vector([1.0]))
+  assert value == t.Auto
+}
+
 pub fn describe_tensor_error_test() {
   // t.describe_tensor_error(t.EmptyTensor("mean"))
   // // -> "mean: the tensor is empty"

@@ -313,6 +313,8 @@ pub fn every_tensor_error_in_words_test() {
     #(t.InvalidArgument("name", "this", "that"), ["name", "this", "that"]),
     #(t.TensorFile("a/path", "no permission"), ["a/path", "no permission"]),
     #(t.DeviceUnavailable("cuda:1", "the reason"), ["cuda:1", "the reason"]),
+    #(t.DeviceOutOfMemory("cuda:1", 77, 66), ["cuda:1", "77", "66"]),
+    #(t.DeviceMismatch("host", "cuda:1"), ["host", "cuda:1", "to_device"]),
     #(t.MalformedTensorFile("a/path", "this", "that"), ["a/path", "this"]),
   ])
   let text = t.describe_tensor_error(error)
@@ -561,7 +563,7 @@ pub fn tensors_stay_with_the_host_test() {
   let assert Error(t.DeviceUnavailable("cuda:3", reason)) =
     t.to_device(v, t.Cuda(3))
   let assert [_, _, cuda] = t.devices()
-  // Where there is a GPU, it computes models.
+  // Where there are GPUs, the reason is that there is no fourth one.
   assert { cuda.availability == t.Missing } == { cuda.note == reason }
 }
 

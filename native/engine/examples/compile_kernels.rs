@@ -12,6 +12,7 @@ use viva_tensor_engine::{
         decode::Plan,
         nvrtc::nvrtc,
         program::{Dimensions, KvFormat, Program},
+        tensor,
         weights::BLOCKED_F8,
     },
     error::Result,
@@ -31,7 +32,8 @@ const SHAPES: [[usize; 5]; 6] = [
 ];
 
 /// Kernels that are known to keep something in local memory, and the most bytes of it.
-const KNOWN: [(&str, usize); 2] = [("decode_token", 512), ("attend_heads", 48)];
+const KNOWN: [(&str, usize); 4] =
+    [("decode_token", 512), ("attend_heads", 48), ("tensor_short_rows_f64", 16), ("tensor_long_rows_f64", 16)];
 
 /// The whole-token kernel as it is compiled for Llama 1B and 8B on a GPU of 132 multiprocessors.
 fn plan(architecture: &str, shape: usize) -> Option<Plan> {
@@ -51,9 +53,33 @@ fn plan(architecture: &str, shape: usize) -> Option<Plan> {
     })
 }
 
+/// Adds to `lines` what is wrong, and returns the number of kernels.
+fn look(log: &str, program: &str, lines: &mut Vec<String>) -> usize {
+    let (mut kernel, mut kernels) = ("", 0);
+    for line in log.lines() {
+        if let Some((_, rest)) = line.split_once("Compiling entry function '") {
+            kernel = rest.split('\'').next().unwrap_or(rest);
+            kernels += 1;
+        }
+        let clean = line.contains(" 0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads");
+        let bytes = line.split("bytes stack frame").next().and_then(|text| text.split_whitespace().last());
+        let bytes = bytes.and_then(|bytes| bytes.parse().ok()).unwrap_or(usize::MAX);
+        let known = KNOWN.iter().any(|(name, most)| kernel == *name && bytes <= *most);
+        if line.contains("bytes stack frame") && !clean && !known {
+            lines.push(format!("{program}: {kernel}: {}", line.trim()));
+        }
+        if line.contains("warning") {
+            lines.push(format!("{program}: {line}"));
+        }
+    }
+    kernels
+}
+
 /// What there is to say of an architecture: lines to print, and how many of them are wrong.
 fn check(architecture: &str) -> Result<(Vec<String>, usize)> {
-    let (mut lines, mut kernels) = (vec![], 0);
+    let mut lines = vec![];
+    let compiled = tensor::compile(architecture, &["--ptxas-options=-v"])?;
+    let mut kernels = look(&compiled.log, &format!("{architecture} tensors"), &mut lines);
     for (i, [width, heads, kv_heads, head_dim, span]) in SHAPES.into_iter().enumerate() {
         // The products do not depend on the shape: all formats once.
         let all = Format::ALL.map(kernel_name).into_iter().chain([BLOCKED_F8]);
@@ -62,23 +88,7 @@ fn check(architecture: &str) -> Result<(Vec<String>, usize)> {
         let dimensions = Dimensions { width, heads, kv_heads, head_dim, kv_format, span, splits };
         let program = Program::new(&dimensions, &formats, plan(architecture, i).as_ref());
         let compiled = program.compile(architecture, &["--ptxas-options=-v"])?;
-        let mut kernel = "";
-        for line in compiled.log.lines() {
-            if let Some((_, rest)) = line.split_once("Compiling entry function '") {
-                kernel = rest.split('\'').next().unwrap_or(rest);
-                kernels += 1;
-            }
-            let clean = line.contains(" 0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads");
-            let bytes = line.split("bytes stack frame").next().and_then(|text| text.split_whitespace().last());
-            let bytes = bytes.and_then(|bytes| bytes.parse().ok()).unwrap_or(usize::MAX);
-            let known = KNOWN.iter().any(|(name, most)| kernel == *name && bytes <= *most);
-            if line.contains("bytes stack frame") && !clean && !known {
-                lines.push(format!("{architecture} {:?}: {kernel}: {}", SHAPES[i], line.trim()));
-            }
-            if line.contains("warning") {
-                lines.push(format!("{architecture}: {line}"));
-            }
-        }
+        kernels += look(&compiled.log, &format!("{architecture} {:?}", SHAPES[i]), &mut lines);
     }
     if kernels == 0 {
         lines.push(format!("{architecture}: ptxas said nothing"));

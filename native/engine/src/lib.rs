@@ -8,6 +8,7 @@ pub mod bounded;
 pub mod buffer;
 pub mod chat;
 pub mod checkpoint;
+pub mod dtype;
 pub mod error;
 pub mod loaded;
 pub mod loader;

@@ -28,8 +28,9 @@ const LONG: [(&str, &str); 2] = [
 ];
 
 /// The engine's rooms, from the ground up: each may use those before it and no other.
-const FLOORS: [&str; 14] = [
+const FLOORS: [&str; 15] = [
     "error",
+    "dtype",
     "bounded",
     "buffer",
     "quant",

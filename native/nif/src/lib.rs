@@ -20,6 +20,7 @@ use viva_tensor_engine::{
     session::{self, Progress, Session},
 };
 
+mod device;
 mod linear;
 mod resources;
 mod tensor;

@@ -40,7 +40,7 @@ fn choice<T: Copy>(term: Term, name: &str, choices: &[(Atom, T)]) -> Result<T> {
     found.map(|(_, value)| *value).ok_or_else(|| invalid(name, &format!("one of {} names", choices.len()), term))
 }
 
-fn dtype(term: Term) -> Result<Dtype> {
+pub fn dtype(term: Term) -> Result<Dtype> {
     choice(
         term,
         "dtype",
@@ -53,7 +53,7 @@ fn dtype(term: Term) -> Result<Dtype> {
     )
 }
 
-fn number(term: Term, name: &str) -> Result<usize> {
+pub fn number(term: Term, name: &str) -> Result<usize> {
     term.decode().map_err(|_| invalid(name, "an integer of at least 0", term))
 }
 
@@ -61,11 +61,11 @@ fn float(term: Term, name: &str) -> Result<f64> {
     term.decode().map_err(|_| invalid(name, "a float", term))
 }
 
-fn numbers(term: Term, name: &str) -> Result<Vec<usize>> {
+pub fn numbers(term: Term, name: &str) -> Result<Vec<usize>> {
     list(term, name)?.into_iter().map(|term| number(term, name)).collect()
 }
 
-fn bytes<'a>(term: Term<'a>, name: &str) -> Result<Binary<'a>> {
+pub fn bytes<'a>(term: Term<'a>, name: &str) -> Result<Binary<'a>> {
     Binary::from_term(term).map_err(|_| invalid(name, "a binary", term))
 }
 
@@ -79,7 +79,22 @@ fn sizes<const N: usize>(term: Term, tag: Atom, name: &str) -> Result<[usize; N]
     Ok(sizes)
 }
 
-fn unary_op(term: Term) -> Result<Unary> {
+pub fn binary_op(term: Term) -> Result<BinaryOp> {
+    choice(
+        term,
+        "operation",
+        &[
+            (atoms::add(), BinaryOp::Add),
+            (atoms::subtract(), BinaryOp::Subtract),
+            (atoms::multiply(), BinaryOp::Multiply),
+            (atoms::divide(), BinaryOp::Divide),
+            (atoms::larger(), BinaryOp::Larger),
+            (atoms::smaller(), BinaryOp::Smaller),
+        ],
+    )
+}
+
+pub fn unary_op(term: Term) -> Result<Unary> {
     if let Ok([factor]) = record(term, atoms::scale(), "operation") {
         return float(factor, "factor").map(Unary::Scale);
     }
@@ -105,7 +120,7 @@ fn unary_op(term: Term) -> Result<Unary> {
     )
 }
 
-fn row_op(term: Term) -> Result<Row> {
+pub fn row_op(term: Term) -> Result<Row> {
     if let Ok([epsilon]) = record(term, atoms::layer_norm(), "operation") {
         return float(epsilon, "epsilon").map(Row::LayerNorm);
     }
@@ -131,7 +146,7 @@ fn row_op(term: Term) -> Result<Row> {
 }
 
 /// A new binary of so many bytes, filled by `work`.
-fn filled<'a>(env: Env<'a>, bytes: usize, work: impl FnOnce(&mut [u8]) -> Result<()>) -> Result<Term<'a>> {
+pub fn filled<'a>(env: Env<'a>, bytes: usize, work: impl FnOnce(&mut [u8]) -> Result<()>) -> Result<Term<'a>> {
     let free_bytes = if bytes < LARGE { u64::MAX } else { buffer::free_bytes() };
     if bytes as u64 > free_bytes {
         return Err(Error::OutOfMemory { wanted_bytes: bytes as u64, free_bytes });
@@ -180,18 +195,7 @@ fn tensor_cast<'a>(env: Env<'a>, from: Term<'a>, to: Term<'a>, data: Term<'a>) -
 #[rustler::nif(schedule = "DirtyCpu")]
 fn tensor_binary<'a>(env: Env<'a>, op: Term<'a>, dtype: Term<'a>, a: Term<'a>, b: Term<'a>) -> Term<'a> {
     reply(env, || {
-        let op = choice(
-            op,
-            "operation",
-            &[
-                (atoms::add(), BinaryOp::Add),
-                (atoms::subtract(), BinaryOp::Subtract),
-                (atoms::multiply(), BinaryOp::Multiply),
-                (atoms::divide(), BinaryOp::Divide),
-                (atoms::larger(), BinaryOp::Larger),
-                (atoms::smaller(), BinaryOp::Smaller),
-            ],
-        )?;
+        let op = binary_op(op)?;
         let (dtype, a, b) = (self::dtype(dtype)?, bytes(a, "operand")?, bytes(b, "operand")?);
         tensor::count("operand", dtype, &a)?;
         filled(env, a.len(), |out| elementwise::binary(op, dtype, &a, &b, out, &alive(env)))

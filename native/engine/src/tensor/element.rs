@@ -3,24 +3,7 @@
 //! A NaN keeps the upper bits of its payload both ways. The surprise: what is done with NaN is done on integers, because
 //! the bits of a NaN that a float operation gives are the compiler's to choose, and both paths promise them.
 
-/// How an element is stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dtype {
-    Float64,
-    Float32,
-    Float16,
-    BFloat16,
-}
-
-impl Dtype {
-    pub fn width(self) -> usize {
-        match self {
-            Dtype::Float64 => 8,
-            Dtype::Float32 => 4,
-            Dtype::Float16 | Dtype::BFloat16 => 2,
-        }
-    }
-}
+pub use crate::dtype::Dtype;
 
 /// What an invalid operation gives.
 pub const NAN: f64 = f64::from_bits(0x7FF8_0000_0000_0000);

@@ -5,6 +5,7 @@
 //! Work on large operands is cut into pieces, and between them `alive` is asked whether anyone still wants the result.
 
 pub mod convolution;
+pub mod device;
 pub mod element;
 pub mod elementwise;
 pub mod layout;

@@ -11,6 +11,9 @@ pub enum Argument {
     Count(u32),
     Long(u64),
     Float(f32),
+    Double(f64),
+    View(ViewArgument),
+    Operand(OperandArgument),
     Matrix(MatrixArgument),
     Norm(NormArgument),
     Part(PartArgument),
@@ -26,6 +29,9 @@ impl Argument {
             Argument::Count(value) => std::ptr::from_ref(value).cast_mut().cast(),
             Argument::Long(value) => std::ptr::from_ref(value).cast_mut().cast(),
             Argument::Float(value) => std::ptr::from_ref(value).cast_mut().cast(),
+            Argument::Double(value) => std::ptr::from_ref(value).cast_mut().cast(),
+            Argument::View(value) => std::ptr::from_ref(value).cast_mut().cast(),
+            Argument::Operand(value) => std::ptr::from_ref(value).cast_mut().cast(),
             Argument::Matrix(value) => std::ptr::from_ref(value).cast_mut().cast(),
             Argument::Norm(value) => std::ptr::from_ref(value).cast_mut().cast(),
             Argument::Part(value) => std::ptr::from_ref(value).cast_mut().cast(),
@@ -34,6 +40,29 @@ impl Argument {
             Argument::Decode(value) => std::ptr::from_ref(value).cast_mut().cast(),
         }
     }
+}
+
+/// TENSOR_AXES of kernels/tensor.cu.
+pub const VIEW_AXES: usize = 12;
+
+/// `View` of kernels/tensor.cu.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(C)]
+pub struct ViewArgument {
+    pub lengths: [u64; VIEW_AXES],
+    pub strides: [u64; VIEW_AXES],
+    pub axes: u32,
+    pub pad: u32,
+}
+
+/// `Operand` of kernels/tensor_product.cu.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(C)]
+pub struct OperandArgument {
+    pub at: u64,
+    pub batch: u64,
+    pub row: u64,
+    pub column: u64,
 }
 
 /// `Matrix` of kernels/common.cuh.

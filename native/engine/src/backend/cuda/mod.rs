@@ -1,7 +1,8 @@
 //! The CUDA backend: the same stages as the CPU's, on an NVIDIA GPU of compute capability 8.0 or newer.
 //!
 //! `driver` and `nvrtc` are found at run time; `program` compiles kernels/*.cu for the model and the GPU, `weights` and
-//! `kv_cache` are device memory, `forward` launches, `sampling` draws. Where anything is missing, `Device::open` or `nvrtc`
+//! `kv_cache` are device memory, `forward` launches, `sampling` draws. `tensor` is memory for
+//! tensors, `tensor_kernels` what is done with it. Where anything is missing, `Device::open` or `nvrtc`
 //! says what.
 
 pub mod argument;
@@ -20,6 +21,8 @@ pub mod profile;
 pub mod program;
 pub mod reaper;
 mod sampling;
+pub mod tensor;
+pub mod tensor_kernels;
 mod timer;
 mod upload;
 pub mod weights;
