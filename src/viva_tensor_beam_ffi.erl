@@ -1,15 +1,18 @@
 %% The numbers of inference in pure Gleam: products of packed rows and vectors, and what else runs once a weight.
 %%
-%% A vector comes as integers: of 30 bits, or of 18 where the weights have 4; a row as small integers with scales of its
-%% own. So a sum is exact until it meets its scale. The surprise: two rows of 4 bits lie in one integer, 27 bits apart, and
-%% one multiplication serves both.
+%% A vector comes as integers: of 30 bits, or of 18 where the weights have 4 or 8; a row as small integers with scales of
+%% its own. So a sum is exact until it meets its scale. The surprise: two rows of 4 or 8 bits lie in one integer, 27 or 30
+%% bits apart, and one multiplication serves both. What the scales are made of is 16-bit floats, which are whole numbers
+%% of 2^-24: as such they lie in pairs, for a float costs a call to take out of a binary, and an integer does not.
 %%
 %% Packed rows, one after the other:
 %%   int24: <<Step:64/float, (W:24/little-signed) x columns>>
 %%   int8:  (<<Scale:32/float, (W:8/signed) x 32>>) x columns / 32
 %%   int4:  (<<Scale:32/float, Least:32/float, (High:4, Low:4) x 16>>) x columns / 32; Low are the first 16 columns
-%%   pairs, which parts/3 makes of int4:
-%%         (<<Scale0:32/float, Least0:32/float, Scale1:32/float, Least1:32/float, (W0 + W1 bsl 27):32 x 32>>) x columns / 32
+%%   pairs, which parts/3 makes of int4, scales in 2^-24:
+%%         (<<Scale0:48, Least0:48, Scale1:48, Least1:48, (W0 + W1 bsl 27):32 x 32>>) x columns / 32, signed but for the last
+%%   byte_pairs, which parts/3 makes of int8, likewise:
+%%         (<<Scale0:48, Scale1:48, (W0 + W1 bsl 30):40 x 32>>) x columns / 32, signed
 -module(viva_tensor_beam_ffi).
 
 -export([pack/3, cut_rows/2, unpermute/2, unpermute_rows/3, parts/3, gated/2, add/2, scaled/3, heads/2]).
@@ -18,12 +21,17 @@
 -export([start/2, call/2, acquire/1, release/1, stop/1, find/2, pick/2, order/1, float32/1, error_reason/1]).
 
 -define(ONE, 536870912.0).
+%% Room for what some tokens leave behind: in less, the collection of garbage takes as long as the arithmetic.
+-define(HEAP_WORDS, 4000000).
+%% 2^24
+-define(UNITS, 16777216.0).
 
 %% What a row takes in memory.
 row_bytes(int24, Columns) -> 8 + 3 * Columns;
 row_bytes(int8, Columns) -> Columns div 32 * 36;
 row_bytes(int4, Columns) -> Columns div 32 * 24;
-row_bytes(pairs, Columns) -> Columns div 32 * 144.
+row_bytes(pairs, Columns) -> Columns div 32 * 152;
+row_bytes(byte_pairs, Columns) -> Columns div 32 * 172.
 
 %% A file's rows as packed rows.
 pack(Format, Bytes, Columns) ->
@@ -117,7 +125,7 @@ product(Matrices, Vector, Processes) ->
     Kinds = [Kind || {Kind, _, _} <- Matrices],
     Forms = [
         {Kind, form(Kind, Vector, K)}
-     || Kind <- [int24, int8, pairs], lists:member(Kind, Kinds)
+     || Kind <- [int24, pairs, byte_pairs], lists:member(Kind, Kinds)
     ],
     Work = fun(Part) ->
         [
@@ -133,7 +141,7 @@ product(Matrices, Vector, Processes) ->
             Tags = [
                 begin
                     Tag = make_ref(),
-                    spawn_opt(fun() -> Self ! {Tag, Work(Part)} end, [link, {min_heap_size, 20000}]),
+                    spawn_opt(fun() -> Self ! {Tag, Work(Part)} end, [link, {min_heap_size, 20000}, {scheduler, scheduler(Part)}]),
                     Tag
                 end
              || Part <- lists:seq(2, Processes)
@@ -143,6 +151,9 @@ product(Matrices, Vector, Processes) ->
             whole(Matrices, join([First | Others]))
     end.
 
+%% Another for each part: left alone, a process waits on the run queue of the one that spawned it until it is stolen.
+scheduler(Part) -> (erlang:system_info(scheduler_id) + Part - 2) rem erlang:system_info(schedulers_online) + 1.
+
 join([[] | _]) -> [];
 join(Results) -> [lists:append([hd(Result) || Result <- Results]) | join([tl(Result) || Result <- Results])].
 
@@ -150,27 +161,32 @@ join(Results) -> [lists:append([hd(Result) || Result <- Results]) | join([tl(Res
 whole([{_, Rows, _} | Matrices], [Product | Products]) -> [lists:sublist(Product, Rows) | whole(Matrices, Products)];
 whole([], _) -> [].
 
-%% The vector as a kind of rows wants it; for pairs of so many bits that a sum of 32 products stays below bit 26.
-form(int24, Vector, K) -> [round(Number * K) || Number <- Vector];
-form(int8, Vector, _) -> blocks(Vector, ?ONE);
-form(pairs, Vector, _) -> blocks(Vector, 131071.0).
+%% The vector as a kind of rows wants it; for pairs of so many bits that a sum of 32 products stays below half of where
+%% the upper row begins: 32 * 15 * 131071 < 2^26, 32 * 128 * 131071 < 2^29.
+form(int24, Vector, K) -> integers(Vector, K);
+form(_, Vector, _) -> blocks(Vector, 131071.0).
 
 part(int24, Bytes, Plain, Scale) -> int24(Bytes, Plain, Scale, []);
-part(int8, Bytes, Blocks, _) -> int8(Bytes, 0.0, Blocks, Blocks, []);
-part(pairs, Bytes, Blocks, _) -> pairs(Bytes, 0.0, 0.0, Blocks, Blocks, []).
+part(pairs, Bytes, Blocks, _) -> pairs(Bytes, 0.0, 0.0, Blocks, Blocks, []);
+part(byte_pairs, Bytes, Blocks, _) -> byte_pairs(Bytes, 0.0, 0.0, Blocks, Blocks, []).
 
-%% {Scale, Sum, X0 ... X31} of each 32 numbers as integers of their own scale, Largest at most.
+%% {Scale, Sum, X0 ... X31} of each 32 numbers as integers of their own scale, Largest at most; Scale makes up for the
+%% rows' units.
 blocks([], _) -> [];
 blocks(Numbers, Largest) ->
     {Block, Rest} = lists:split(32, Numbers),
     case most(Block, 0.0) of
         Most when Most > 1.0e-290 ->
             K = Largest / Most,
-            Integers = [round(Number * K) || Number <- Block],
-            [list_to_tuple([Most / Largest, lists:sum(Integers) | Integers]) | blocks(Rest, Largest)];
+            Integers = integers(Block, K),
+            [list_to_tuple([Most / Largest / ?UNITS, lists:sum(Integers) | Integers]) | blocks(Rest, Largest)];
         _ ->
             [list_to_tuple([0.0, 0 | lists:duplicate(32, 0)]) | blocks(Rest, Largest)]
     end.
+
+%% Here and below a test for floats lets the compiler do without one at each operation.
+integers([Number | Rest], K) when is_float(Number), is_float(K) -> [round(Number * K) | integers(Rest, K)];
+integers([], _) -> [].
 
 int24(<<S:64/float, Rest/binary>>, All, Scale, Out) -> int24(Rest, All, 0, S, All, Scale, Out);
 int24(<<>>, _, _, Out) -> lists:reverse(Out).
@@ -183,52 +199,61 @@ int24(Rest, [], Sum, S, All, Scale, Out) ->
 int24(<<W:24/little-signed, Rest/binary>>, [X | Left], Sum, S, All, Scale, Out) ->
     int24(Rest, Left, Sum + W * X, S, All, Scale, Out).
 
-int8(<<D:32/float,
-        W0:8/signed, W1:8/signed, W2:8/signed, W3:8/signed, W4:8/signed, W5:8/signed, W6:8/signed, W7:8/signed,
-        W8:8/signed, W9:8/signed, W10:8/signed, W11:8/signed, W12:8/signed, W13:8/signed, W14:8/signed, W15:8/signed,
-        W16:8/signed, W17:8/signed, W18:8/signed, W19:8/signed, W20:8/signed, W21:8/signed, W22:8/signed,
-        W23:8/signed, W24:8/signed, W25:8/signed, W26:8/signed, W27:8/signed, W28:8/signed, W29:8/signed,
-        W30:8/signed, W31:8/signed,
-        Rest/binary>>,
-    Sum,
-    [{Scale, _, X0, X1, X2, X3, X4, X5, X6, X7, X8, X9, X10, X11, X12, X13, X14, X15, X16, X17, X18, X19, X20, X21,
-    X22, X23, X24, X25, X26, X27, X28, X29, X30, X31} | Left],
-    All, Out) ->
-    Block = W0 * X0 + W1 * X1 + W2 * X2 + W3 * X3 + W4 * X4 + W5 * X5 + W6 * X6 + W7 * X7 + W8 * X8 + W9 * X9 + W10 *
-    X10 + W11 * X11 + W12 * X12 + W13 * X13 + W14 * X14 + W15 * X15 + W16 * X16 + W17 * X17 + W18 * X18 + W19 * X19 +
-    W20 * X20 + W21 * X21 + W22 * X22 + W23 * X23 + W24 * X24 + W25 * X25 + W26 * X26 + W27 * X27 + W28 * X28 + W29 *
-    X29 + W30 * X30 + W31 * X31,
-    int8(Rest, Sum + Scale * D * Block, Left, All, Out);
-int8(<<>>, Sum, [], _, Out) ->
-    lists:reverse([Sum | Out]);
-int8(<<>>, _, _, _, []) ->
-    [];
-int8(Rest, Sum, [], All, Out) ->
-    int8(Rest, 0.0, All, All, [Sum | Out]).
-
-%% Each sum has two rows in it: the lower one's below bit 27, as a number that may be negative.
-pairs(<<D0:32/float, M0:32/float, D1:32/float, M1:32/float,
+%% Each sum has two rows in it: the lower one's below bit 27, as a number that may be negative. Four sums of eight: the
+%% next need not wait for the one before.
+pairs(<<D0:48/signed, M0:48/signed, D1:48/signed, M1:48/signed,
         P0:32, P1:32, P2:32, P3:32, P4:32, P5:32, P6:32, P7:32, P8:32, P9:32, P10:32, P11:32, P12:32, P13:32, P14:32,
         P15:32, P16:32, P17:32, P18:32, P19:32, P20:32, P21:32, P22:32, P23:32, P24:32, P25:32, P26:32, P27:32,
         P28:32, P29:32, P30:32, P31:32,
         Rest/binary>>,
     Sum0, Sum1,
-    [{Scale, Least, X0, X1, X2, X3, X4, X5, X6, X7, X8, X9, X10, X11, X12, X13, X14, X15, X16, X17, X18, X19, X20,
-    X21, X22, X23, X24, X25, X26, X27, X28, X29, X30, X31} | Left],
-    All, Out) ->
-    Both = P0 * X0 + P1 * X1 + P2 * X2 + P3 * X3 + P4 * X4 + P5 * X5 + P6 * X6 + P7 * X7 + P8 * X8 + P9 * X9 + P10 *
-    X10 + P11 * X11 + P12 * X12 + P13 * X13 + P14 * X14 + P15 * X15 + P16 * X16 + P17 * X17 + P18 * X18 + P19 * X19 +
-    P20 * X20 + P21 * X21 + P22 * X22 + P23 * X23 + P24 * X24 + P25 * X25 + P26 * X26 + P27 * X27 + P28 * X28 + P29 *
-    X29 + P30 * X30 + P31 * X31,
+    [{Scale, Least,
+        X0, X1, X2, X3, X4, X5, X6, X7, X8, X9, X10, X11, X12, X13, X14, X15, X16, X17, X18, X19, X20, X21, X22, X23,
+        X24, X25, X26, X27, X28, X29, X30, X31} | Left],
+    All, Out) when is_float(Sum0), is_float(Sum1), is_float(Scale) ->
+    Both =
+        (P0 * X0 + P1 * X1 + P2 * X2 + P3 * X3 + P4 * X4 + P5 * X5 + P6 * X6 + P7 * X7) +
+        (P8 * X8 + P9 * X9 + P10 * X10 + P11 * X11 + P12 * X12 + P13 * X13 + P14 * X14 + P15 * X15) +
+        (P16 * X16 + P17 * X17 + P18 * X18 + P19 * X19 + P20 * X20 + P21 * X21 + P22 * X22 + P23 * X23) +
+        (P24 * X24 + P25 * X25 + P26 * X26 + P27 * X27 + P28 * X28 + P29 * X29 + P30 * X30 + P31 * X31),
     Upper = (Both + 16#4000000) bsr 27,
     Lower = Both - (Upper bsl 27),
-    pairs(Rest, Sum0 + Scale * (D0 * Lower + M0 * Least), Sum1 + Scale * (D1 * Upper + M1 * Least), Left, All, Out);
+    Row0 = Sum0 + Scale * ((D0 + 0.0) * Lower + (M0 + 0.0) * Least),
+    Row1 = Sum1 + Scale * ((D1 + 0.0) * Upper + (M1 + 0.0) * Least),
+    pairs(Rest, Row0, Row1, Left, All, Out);
 pairs(<<>>, Sum0, Sum1, [], _, Out) ->
     lists:reverse(Out, [Sum0, Sum1]);
 pairs(<<>>, _, _, _, _, []) ->
     [];
 pairs(Rest, Sum0, Sum1, [], All, Out) ->
     pairs(Rest, 0.0, 0.0, All, All, [Sum1, Sum0 | Out]).
+
+byte_pairs(<<D0:48/signed, D1:48/signed,
+        P0:40/signed, P1:40/signed, P2:40/signed, P3:40/signed, P4:40/signed, P5:40/signed, P6:40/signed,
+        P7:40/signed, P8:40/signed, P9:40/signed, P10:40/signed, P11:40/signed, P12:40/signed, P13:40/signed,
+        P14:40/signed, P15:40/signed, P16:40/signed, P17:40/signed, P18:40/signed, P19:40/signed, P20:40/signed,
+        P21:40/signed, P22:40/signed, P23:40/signed, P24:40/signed, P25:40/signed, P26:40/signed, P27:40/signed,
+        P28:40/signed, P29:40/signed, P30:40/signed, P31:40/signed,
+        Rest/binary>>,
+    Sum0, Sum1,
+    [{Scale, _,
+        X0, X1, X2, X3, X4, X5, X6, X7, X8, X9, X10, X11, X12, X13, X14, X15, X16, X17, X18, X19, X20, X21, X22, X23,
+        X24, X25, X26, X27, X28, X29, X30, X31} | Left],
+    All, Out) when is_float(Sum0), is_float(Sum1), is_float(Scale) ->
+    Both =
+        (P0 * X0 + P1 * X1 + P2 * X2 + P3 * X3 + P4 * X4 + P5 * X5 + P6 * X6 + P7 * X7) +
+        (P8 * X8 + P9 * X9 + P10 * X10 + P11 * X11 + P12 * X12 + P13 * X13 + P14 * X14 + P15 * X15) +
+        (P16 * X16 + P17 * X17 + P18 * X18 + P19 * X19 + P20 * X20 + P21 * X21 + P22 * X22 + P23 * X23) +
+        (P24 * X24 + P25 * X25 + P26 * X26 + P27 * X27 + P28 * X28 + P29 * X29 + P30 * X30 + P31 * X31),
+    Upper = (Both + 16#20000000) bsr 30,
+    Lower = Both - (Upper bsl 30),
+    byte_pairs(Rest, Sum0 + Scale * ((D0 + 0.0) * Lower), Sum1 + Scale * ((D1 + 0.0) * Upper), Left, All, Out);
+byte_pairs(<<>>, Sum0, Sum1, [], _, Out) ->
+    lists:reverse(Out, [Sum0, Sum1]);
+byte_pairs(<<>>, _, _, _, _, []) ->
+    [];
+byte_pairs(Rest, Sum0, Sum1, [], All, Out) ->
+    byte_pairs(Rest, 0.0, 0.0, All, All, [Sum1, Sum0 | Out]).
 
 %% Attention of one query over the keys and values of one head, the latest first, as far as the window.
 attend(Query, Keys, Values, Scale) ->
@@ -238,19 +263,20 @@ attend(Query, Keys, Values, Scale) ->
     Total = lists:sum(Weights),
     [Value / Total || Value <- weighted(Weights, Values, [])].
 
-weighted([Weight | Weights], [Value | Values], []) ->
+weighted([Weight | Weights], [Value | Values], []) when is_float(Weight) ->
     weighted(Weights, Values, [Weight * Number || Number <- Value]);
 weighted([Weight | Weights], [Value | Values], Sum) ->
     weighted(Weights, Values, add(Weight, Value, Sum));
 weighted(_, _, Sum) ->
     Sum.
 
-add(Weight, [Number | Numbers], [Sum | Sums]) -> [Weight * Number + Sum | add(Weight, Numbers, Sums)];
+add(Weight, [Number | Numbers], [Sum | Sums]) when is_float(Weight), is_float(Number), is_float(Sum) ->
+    [Weight * Number + Sum | add(Weight, Numbers, Sums)];
 add(_, [], []) -> [].
 
 dot(One, Other) -> dot(One, Other, 0.0).
 
-dot([A | As], [B | Bs], Sum) -> dot(As, Bs, Sum + A * B);
+dot([A | As], [B | Bs], Sum) when is_float(A), is_float(B), is_float(Sum) -> dot(As, Bs, Sum + A * B);
 dot([], [], Sum) -> Sum.
 
 sum_of_squares(Numbers) -> dot(Numbers, Numbers).
@@ -260,7 +286,7 @@ rotate(Head, Cosines, Sines) ->
     {First, Second} = lists:split(length(Cosines), Head),
     turn(First, Second, Cosines, Sines, [], []).
 
-turn([A | As], [B | Bs], [C | Cs], [S | Ss], Low, High) ->
+turn([A | As], [B | Bs], [C | Cs], [S | Ss], Low, High) when is_float(A), is_float(B), is_float(C), is_float(S) ->
     turn(As, Bs, Cs, Ss, [A * C - B * S | Low], [B * C + A * S | High]);
 turn([], Rest, [], [], Low, High) ->
     lists:reverse(Low, lists:reverse(High, Rest)).
@@ -291,20 +317,20 @@ alternate([]) -> {[], []}.
 
 unpermute_rows(Bytes, Size, Width) -> iolist_to_binary(unpermute(cut_rows(Bytes, Size), Width)).
 
-%% Rows shared out among so many processes, those of 4 bits in pairs.
+%% Rows shared out among so many processes, those of 4 and 8 bits in pairs.
 parts({Kind, Bytes}, Columns, Processes) ->
     Rows = byte_size(Bytes) div row_bytes(Kind, Columns),
-    {Form, Packed, Size, Count} =
+    {Form, Packed, Count} =
         case Kind of
-            int4 -> {pairs, in_pairs(Bytes, Columns), row_bytes(pairs, Columns), (Rows + 1) div 2};
-            _ -> {Kind, Bytes, row_bytes(Kind, Columns), Rows}
+            int4 -> {pairs, in_pairs(Bytes, row_bytes(Kind, Columns), 24), (Rows + 1) div 2};
+            int8 -> {byte_pairs, in_pairs(Bytes, row_bytes(Kind, Columns), 36), (Rows + 1) div 2};
+            _ -> {Kind, Bytes, Rows}
         end,
+    Size = row_bytes(Form, Columns),
     Borders = [Count * Part div Processes * Size || Part <- lists:seq(0, Processes)],
     {Form, Rows, [binary:part(Packed, From, To - From) || {From, To} <- lists:zip(lists:droplast(Borders), tl(Borders))]}.
 
-in_pairs(Bytes, Columns) ->
-    Size = row_bytes(int4, Columns),
-    << <<(pair(Pair, Size))/binary>> || Pair <- pairs_of(Bytes, Size) >>.
+in_pairs(Bytes, Size, Block) -> << <<(pair(Pair, Size, Block))/binary>> || Pair <- pairs_of(Bytes, Size) >>.
 
 pairs_of(Bytes, Size) ->
     case Bytes of
@@ -313,24 +339,32 @@ pairs_of(Bytes, Size) ->
         <<>> -> []
     end.
 
-pair(Pair, Size) ->
+pair(Pair, Size, Block) ->
     <<One:Size/binary, Other:Size/binary>> = Pair,
-    << <<(both(A, B))/binary>> || {A, B} <- lists:zip(cut_rows(One, 24), cut_rows(Other, 24)) >>.
+    << <<(both(A, B))/binary>> || {A, B} <- lists:zip(cut_rows(One, Block), cut_rows(Other, Block)) >>.
 
 both(<<D0:32/float, M0:32/float, A:16/binary>>, <<D1:32/float, M1:32/float, B:16/binary>>) ->
     Weights = << <<(W0 + (W1 bsl 27)):32>> || {W0, W1} <- lists:zip(halves(A), halves(B)) >>,
-    <<D0:32/float, M0:32/float, D1:32/float, M1:32/float, Weights/binary>>.
+    <<(units(D0)):48, (units(M0)):48, (units(D1)):48, (units(M1)):48, Weights/binary>>;
+both(<<D0:32/float, A:32/binary>>, <<D1:32/float, B:32/binary>>) ->
+    Weights = [W0 + (W1 bsl 30) || {W0, W1} <- lists:zip(bytes(A), bytes(B))],
+    <<(units(D0)):48, (units(D1)):48, (<< <<W:40>> || W <- Weights >>)/binary>>.
+
+%% What was a 16-bit float, or eight times one, as a whole number of 2^-24.
+units(Scale) -> round(Scale * ?UNITS).
+
+bytes(Bytes) -> [W || <<W:8/signed>> <= Bytes].
 
 halves(Bytes) -> [W || <<_:4, W:4>> <= Bytes] ++ [W || <<W:4, _:4>> <= Bytes].
 
 %% silu(gate) * up
-gated([G | Gs], [U | Us]) -> [G / (1.0 + math:exp(min(-G, 700.0))) * U | gated(Gs, Us)];
+gated([G | Gs], [U | Us]) when is_float(G), is_float(U) -> [G / (1.0 + math:exp(min(-G, 700.0))) * U | gated(Gs, Us)];
 gated([], []) -> [].
 
-add([A | As], [B | Bs]) -> [A + B | add(As, Bs)];
+add([A | As], [B | Bs]) when is_float(A), is_float(B) -> [A + B | add(As, Bs)];
 add([], []) -> [].
 
-scaled([X | Xs], [W | Ws], Factor) -> [X * Factor * W | scaled(Xs, Ws, Factor)];
+scaled([X | Xs], [W | Ws], Factor) when is_float(X), is_float(W), is_float(Factor) -> [X * Factor * W | scaled(Xs, Ws, Factor)];
 scaled([], [], _) -> [].
 
 heads([], _) -> [];
@@ -418,10 +452,11 @@ order(Candidates) ->
 
 start(State, Fresh) ->
     Opener = self(),
-    spawn(fun() ->
+    Session = fun() ->
         monitor(process, Opener),
         serve(State, Fresh, none)
-    end).
+    end,
+    spawn_opt(Session, [{min_heap_size, ?HEAP_WORDS}]).
 
 serve(State, Fresh, User) ->
     receive
