@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Writes the speed table of README.md, between its two markers, from what bench/results/*.json say.
+"""Writes the speed table of README.md and of its translations, between two markers each, from what bench/results/*.json
+say.
 
-A table belongs to one machine and one commit. With --check nothing is written, and the exit status says whether the
+A table belongs to one machine and one commit. With --check nothing is written, and the exit status says whether each
 README has the tables that would be written.
 """
 
@@ -28,7 +29,24 @@ NEEDED = {
     "ticker_idle_p99_ms",
     "ticker_busy_p99_ms",
 }
-EMPTY = "There are no results in `bench/results/` yet."
+# For each README: the line above a table, its head, and what there is to say where there is none.
+TEXTS = {
+    "README.md": (
+        "{machine}; commit {commit}; {prompt} tokens in, {tokens} out; tokens a second:",
+        "| checkpoint | prefill | {peer} | decode | {peer} | GB/s | of read | tick late, p99 (idle) |",
+        "There are no results in `bench/results/` yet.",
+    ),
+    "docs/pt-br/README.md": (
+        "{machine}; commit {commit}; {prompt} tokens de entrada, {tokens} de saída; tokens por segundo:",
+        "| checkpoint | prefill | {peer} | decodificação | {peer} | GB/s | da leitura | atraso do tique, p99 (ocioso) |",
+        "Ainda não há resultados em `bench/results/`.",
+    ),
+    "docs/zh-cn/README.md": (
+        "{machine}；提交 {commit}；输入 {prompt} 个 token，输出 {tokens} 个；每秒 token 数：",
+        "| 检查点 | 预填充 | {peer} | 解码 | {peer} | GB/s | 占读取速度 | 定时延迟 p99（空闲时） |",
+        "`bench/results/` 中还没有结果。",
+    ),
+}
 
 
 def beside(result: dict, kind: str) -> str:
@@ -39,13 +57,13 @@ def beside(result: dict, kind: str) -> str:
     return f"{ours} | {result[f'peer_{kind}_tokens_per_second']:.0f} (×{result[f'{kind}_ratio']:.2f}) |"
 
 
-def table(machine: str, commit: str, results: list[dict]) -> str:
+def table(texts: tuple[str, str, str], machine: str, commit: str, results: list[dict]) -> str:
     peer = next((result["peer"] for result in results if "peer" in result), "peer")
     first = results[0]
     lines = [
-        f"{machine}; commit {commit}; {first['prompt_tokens']} tokens in, {first['tokens']} out; tokens a second:",
+        texts[0].format(machine=machine, commit=commit, prompt=first["prompt_tokens"], tokens=first["tokens"]),
         "",
-        f"| checkpoint | prefill | {peer} | decode | {peer} | GB/s | of read | tick late, p99 (idle) |",
+        texts[1].format(peer=peer),
         "|---" + "|---:" * 7 + "|",
     ]
     for result in sorted(results, key=lambda result: -result["bytes_per_token"]):
@@ -68,20 +86,23 @@ def groups() -> dict[tuple[str, str], list[dict]]:
     return groups
 
 
-def tables() -> str:
-    return "\n\n".join(table(*key, results) for key, results in sorted(groups().items())) or EMPTY
+def tables(texts: tuple[str, str, str]) -> str:
+    return "\n\n".join(table(texts, *key, results) for key, results in sorted(groups().items())) or texts[2]
 
 
 def main() -> None:
-    readme = ROOT / "README.md"
-    text = readme.read_text(encoding="utf-8")
     pattern = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
-    if len(pattern.findall(text)) != 1:
-        sys.exit(f"speed_table: README.md needs {BEGIN} and {END}, once each.")
-    wanted = pattern.sub(lambda _: f"{BEGIN}\n{tables()}\n{END}", text)
-    if sys.argv[1:] == ["--check"]:
-        sys.exit(0 if wanted == text else "speed_table: README.md is not what bench/results says; make speed writes it.")
-    readme.write_text(wanted, encoding="utf-8")
+    for name, texts in TEXTS.items():
+        readme = ROOT / name
+        text = readme.read_text(encoding="utf-8")
+        if len(pattern.findall(text)) != 1:
+            sys.exit(f"speed_table: {name} needs {BEGIN} and {END}, once each.")
+        wanted = pattern.sub(lambda _, texts=texts: f"{BEGIN}\n{tables(texts)}\n{END}", text)
+        if wanted == text:
+            continue
+        if sys.argv[1:] == ["--check"]:
+            sys.exit(f"speed_table: {name} is not what bench/results says; make speed writes it.")
+        readme.write_text(wanted, encoding="utf-8")
 
 
 if __name__ == "__main__":
