@@ -96,6 +96,37 @@ fn rounded(row: &[f32], activations: Activations) -> Vec<f32> {
     row.iter().map(round).collect()
 }
 
+/// The kernel of one row and that of several have nothing in common but the order of their sums.
+#[test]
+fn a_row_has_the_same_bits_alone_and_in_company_however_large_the_weights() {
+    let mut random = Random(0x2545_f491_4f6c_dd1d);
+    let (inputs, outputs, batch) = (192, 83, 3);
+    let input: Vec<f32> = (0..batch * inputs).map(|_| random.float()).collect();
+    for size in [1e-20, 1.0, 5.7e4, 5.8e4, 1e30] {
+        let weight: Vec<f32> = (0..inputs * outputs).map(|_| random.float() * size).collect();
+        for packing in packings(inputs) {
+            let weight = Weight { data: &weight, inputs, outputs, transposed: false };
+            let packed = PackedWeight::pack(weight, packing, &alive).unwrap();
+            let expected = reference(weight.data, inputs, outputs, packing);
+            let mut unpacked = vec![f32::NAN; weight.data.len()];
+            packed.unpack(&mut unpacked).unwrap();
+            assert_eq!(unpacked, expected, "{packing:?}, weights of {size:e}");
+            for activations in [Activations::Float, Activations::F8E4m3, Activations::Int8] {
+                let (mut many, mut one) = (vec![f32::NAN; batch * outputs], vec![f32::NAN; outputs]);
+                packed.multiply(&input, activations, &[], &mut many, &alive).unwrap();
+                for (input, many) in input.chunks(inputs).zip(many.chunks(outputs)) {
+                    packed.multiply(input, activations, &[], &mut one, &alive).unwrap();
+                    assert!(one.iter().zip(many).all(|(a, b)| a.to_bits() == b.to_bits()), "{packing:?}, {size:e}");
+                    assert!(
+                        one.iter().all(|y| y.is_finite()) && one.iter().any(|y| *y != 0.0),
+                        "{packing:?}, {size:e}"
+                    );
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn what_packing_lost_is_told() {
     let packing = Packing { format: Format::Int8Sparse24, scale_cols: 8 };

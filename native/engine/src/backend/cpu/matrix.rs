@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use super::{
     simd::{Level, Simd, with_level},
-    tile::{LANES, Sink, Unpack, scatter_row, with_format},
+    tile::{FAR_SCALE, FarF8E4m3, LANES, Sink, Unpack, scatter_row, with_format},
 };
 use crate::{
     buffer::Buffer,
@@ -32,6 +32,8 @@ pub struct Matrix {
     /// Where the format has scales beside it: f32 [ceil(cols / scale_cols)][tiles * 16].
     scales: Buffer,
     scale_cols: usize,
+    /// Whether a scale is `FAR_SCALE` or more.
+    far: bool,
     /// f32 [tiles * 16], or empty.
     bias: Vec<f32>,
 }
@@ -48,7 +50,16 @@ impl Matrix {
         let wanted =
             wanted.ok_or(Error::OutOfMemory { wanted_bytes: u64::MAX, free_bytes: crate::buffer::free_bytes() })?;
         let (scales, bias) = (Buffer::new(0)?, vec![]);
-        Ok(Matrix { format, rows, cols, tiles: Buffer::new(wanted)?, scales, scale_cols: cols.max(1), bias })
+        Ok(Matrix {
+            format,
+            rows,
+            cols,
+            tiles: Buffer::new(wanted)?,
+            scales,
+            scale_cols: cols.max(1),
+            far: false,
+            bias,
+        })
     }
 
     pub fn format(&self) -> Format {
@@ -108,6 +119,7 @@ impl Matrix {
                 values[block * stride + row] = scale(row, block);
             }
         }
+        self.far = values.iter().any(|scale| scale.abs() >= FAR_SCALE);
         Ok(())
     }
 
@@ -218,19 +230,34 @@ unsafe fn walk<S: Simd, U: Unpack, K: Sink<S>, const N: usize>(
                     *scale = S::load(matrix.scale(first + i, block));
                 }
             }
-            while k < end {
-                for i in 0..N {
-                    at(&mut sinks[i], k);
-                    for line in 0..bytes.div_ceil(64) {
-                        S::prefetch(tiles[i].wrapping_add(PREFETCH_BYTES + line * 64));
+            // Blocks of less than a cache line go several at a time, for one turn of the loop and one prefetch.
+            let several = const { if U::FORMAT.block_bytes() < 4 { 4 / U::FORMAT.block_bytes() } else { 1 } };
+            while k + several * len <= end {
+                for tile in &tiles {
+                    for line in 0..(bytes * several).div_ceil(64) {
+                        S::prefetch(tile.wrapping_add(PREFETCH_BYTES + line * 64));
                     }
-                    U::unpack::<S, K>(tiles[i], scales[i], &mut sinks[i]);
-                    tiles[i] = tiles[i].wrapping_add(bytes);
                 }
+                for block in 0..several {
+                    sinks.iter_mut().for_each(|sink| at(sink, k + block * len));
+                    U::unpack::<S, K, N>(&tiles.map(|tile| tile.wrapping_add(block * bytes)), &scales, sinks);
+                }
+                tiles = tiles.map(|tile| tile.wrapping_add(several * bytes));
+                k += several * len;
+            }
+            while k < end {
+                sinks.iter_mut().for_each(|sink| at(sink, k));
+                U::unpack::<S, K, N>(&tiles, &scales, sinks);
+                tiles = tiles.map(|tile| tile.wrapping_add(bytes));
                 k += len;
             }
         }
     }
+}
+
+/// Whether there is another `Unpack` for large scales.
+const fn is_near<U: Unpack>() -> bool {
+    matches!(U::FORMAT, Format::F8E4m3) && !U::FAR
 }
 
 /// Multiplies weights with one token as they come.
@@ -247,17 +274,27 @@ impl<S: Simd> Sink<S> for Dot<S> {
         // SAFETY: k is within the block, the block within x.
         unsafe { self.sum = S::fma(weights, S::splat(*self.at.add(k)), self.sum) }
     }
+
+    /// The zeros beside what is kept would add nothing, so the sum is the same to the bit, as long as x is finite.
+    const PICKS: bool = true;
+
+    #[inline(always)]
+    unsafe fn put_kept(&mut self, k: usize, places: S::I, weights: S::F) {
+        // SAFETY: the four is within the block, the block within x.
+        unsafe { self.sum = S::fma(weights, S::pick(S::load_four(self.at.add(k)), places), self.sum) }
+    }
 }
 
 /// How far ahead of its use a tile is fetched.
 const PREFETCH_BYTES: usize = 2048;
 
 /// Tiles whose chains run side by side, so that one's latency hides behind the others: fewer where a block is long, or
-/// the code would outgrow the instruction cache; one where a tile is several chains as it is.
+/// the code would outgrow the instruction cache, and where registers are few; one where a tile is several chains as it is.
 const fn side_by_side<S: Simd>(format: Format) -> usize {
     match (S::WIDE, format.block_len()) {
         (false, _) => 1,
         (true, 256) => 2,
+        (true, 8) if S::TILES == 1 => 2,
         (true, _) => 4,
     }
 }
@@ -276,6 +313,10 @@ unsafe fn dot(level: Level, matrix: &Matrix, tiles: Range<usize>, input: Rows, o
     }
     #[inline(always)]
     unsafe fn all<S: Simd, U: Unpack>(matrix: &Matrix, tiles: Range<usize>, x: *const f32, out: *mut f32) {
+        if const { is_near::<U>() } && matrix.far {
+            // SAFETY: as `Matrix::multiply`.
+            return unsafe { all::<S, FarF8E4m3>(matrix, tiles, x, out) };
+        }
         // SAFETY: as `Matrix::multiply`.
         unsafe {
             let mut tile = tiles.start;
@@ -324,6 +365,10 @@ impl<S: Simd> Sink<S> for Panel {
 
 #[inline(always)]
 unsafe fn fill<S: Simd, U: Unpack>(m: &Matrix, tile: usize, depth: Range<usize>, panel: *mut f32, stride: usize) {
+    if const { is_near::<U>() } && m.far {
+        // SAFETY: as `unpack_panel`.
+        return unsafe { fill::<S, FarF8E4m3>(m, tile, depth, panel, stride) };
+    }
     let mut sink = [Panel { at: panel, start: panel, first: depth.start, stride }];
     // SAFETY: as `unpack_panel`.
     unsafe {

@@ -107,6 +107,20 @@ pub trait Simd: Copy + 'static {
     /// Float to the nearest signed integer.
     unsafe fn round(x: Self::F) -> Self::I;
 
+    /// Four floats, four times.
+    unsafe fn load_four(from: *const f32) -> Self::F;
+    /// Of four floats, four times, the one that each lane's low two bits say.
+    unsafe fn pick(four: Self::F, places: Self::I) -> Self::F;
+
+    /// What `signed_nibble` is too large by: a power of two.
+    const NIBBLE: f32 = (1 << 28) as f32;
+
+    /// The low four bits of each lane as a number in two's complement, times `NIBBLE`.
+    #[inline(always)]
+    unsafe fn signed_nibble(x: Self::I) -> Self::F {
+        unsafe { Self::to_f32(Self::shl(x, 28)) }
+    }
+
     /// The low four bits of each lane as a float, 0.0 to 15.0.
     #[inline(always)]
     unsafe fn nibble(x: Self::I) -> Self::F {
@@ -163,6 +177,8 @@ impl Simd for Plain {
     #[inline(always)] unsafe fn to_f32(x: Self::I) -> Self::F { lanes!(|i| x[i] as i32 as f32) }
     #[inline(always)] unsafe fn from_bits(x: Self::I) -> Self::F { lanes!(|i| f32::from_bits(x[i])) }
     #[inline(always)] unsafe fn round(x: Self::F) -> Self::I { lanes!(|i| x[i].round_ties_even() as i32 as u32) }
+    #[inline(always)] unsafe fn load_four(from: *const f32) -> Self::F { let x = unsafe { from.cast::<[f32; 4]>().read_unaligned() }; lanes!(|i| x[i % 4]) }
+    #[inline(always)] unsafe fn pick(four: Self::F, places: Self::I) -> Self::F { lanes!(|i| four[(places[i] & 3) as usize]) }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -213,10 +229,19 @@ mod x86 {
         #[inline(always)] unsafe fn to_f32(x: __m512i) -> __m512 { unsafe { _mm512_cvtepi32_ps(x) } }
         #[inline(always)] unsafe fn from_bits(x: __m512i) -> __m512 { unsafe { _mm512_castsi512_ps(x) } }
         #[inline(always)] unsafe fn round(x: __m512) -> __m512i { unsafe { _mm512_cvtps_epi32(x) } }
+        #[inline(always)] unsafe fn load_four(from: *const f32) -> __m512 { unsafe { _mm512_broadcast_f32x4(_mm_loadu_ps(from)) } }
+        #[inline(always)] unsafe fn pick(four: __m512, places: __m512i) -> __m512 { unsafe { _mm512_permutevar_ps(four, places) } }
         // A permutation looks only at the low four bits: mask and conversion are one instruction.
         #[inline(always)] unsafe fn nibble(x: __m512i) -> __m512 {
             unsafe {
                 let table = _mm512_setr_ps(0., 1., 2., 3., 4., 5., 6., 7., 8., 9., 10., 11., 12., 13., 14., 15.);
+                _mm512_permutexvar_ps(x, table)
+            }
+        }
+        const NIBBLE: f32 = 1.0;
+        #[inline(always)] unsafe fn signed_nibble(x: __m512i) -> __m512 {
+            unsafe {
+                let table = _mm512_setr_ps(0., 1., 2., 3., 4., 5., 6., 7., -8., -7., -6., -5., -4., -3., -2., -1.);
                 _mm512_permutexvar_ps(x, table)
             }
         }
@@ -268,6 +293,8 @@ mod x86 {
         #[inline(always)] unsafe fn to_f32(x: Self::I) -> Self::F { unsafe { Pair(each!(_mm256_cvtepi32_ps(x))) } }
         #[inline(always)] unsafe fn from_bits(x: Self::I) -> Self::F { unsafe { Pair(each!(_mm256_castsi256_ps(x))) } }
         #[inline(always)] unsafe fn round(x: Self::F) -> Self::I { unsafe { Pair(each!(_mm256_cvtps_epi32(x))) } }
+        #[inline(always)] unsafe fn load_four(from: *const f32) -> Self::F { unsafe { let four = _mm_loadu_ps(from); Pair([_mm256_set_m128(four, four); 2]) } }
+        #[inline(always)] unsafe fn pick(four: Self::F, places: Self::I) -> Self::F { unsafe { Pair(each!(_mm256_permutevar_ps(four, places))) } }
     }
 }
 

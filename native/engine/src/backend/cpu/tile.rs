@@ -79,14 +79,34 @@ pub trait Sink<S: Simd> {
     /// # Safety
     /// As `Simd`; `k` is within the block that the sink was made for.
     unsafe fn put(&mut self, k: usize, weights: S::F);
+
+    /// Whether it takes what is kept of a four by `put_kept`; else all four come by `put`.
+    const PICKS: bool = false;
+
+    /// One kept weight of the four k, k + 1, k + 2, k + 3 in each lane; its place in the four is in the low two bits.
+    ///
+    /// # Safety
+    /// As `put`, for the whole four.
+    #[inline(always)]
+    unsafe fn put_kept(&mut self, _k: usize, _places: S::I, _weights: S::F) {}
 }
 
 /// How a format's tile becomes weights.
 pub trait Unpack {
     const FORMAT: Format;
+    /// Whether this is for scales that are so large that another `Unpack` of the format can't have them.
+    const FAR: bool = false;
+
+    /// The block that each of `tiles` points to, into the sink of the same place. Where blocks are short the tiles take
+    /// turns weight by weight, so that the sinks' chains of sums run side by side.
+    ///
     /// # Safety
-    /// As `Simd`; `tile` points to one block of sixteen rows.
-    unsafe fn unpack<S: Simd, K: Sink<S>>(tile: *const u8, scale: S::F, sink: &mut K);
+    /// As `Simd`; each of `tiles` points to one block of sixteen rows.
+    unsafe fn unpack<S: Simd, K: Sink<S>, const N: usize>(
+        tiles: &[*const u8; N],
+        scales: &[S::F; N],
+        sinks: &mut [K; N],
+    );
 }
 
 macro_rules! formats {
@@ -113,58 +133,98 @@ formats! {
     Int8 = Int8, Int4 = Int4, Int8Sparse24 = Int8Sparse24, Int4Sparse24 = Int4Sparse24,
 }
 
+/// The block of each tile where a block is one weight of sixteen rows: `$weights` says it for tile `$i`.
+///
+/// No closure: it would not have the level's instructions.
+macro_rules! single {
+    ($sinks:ident, $i:ident => $weights:expr) => {
+        for $i in 0..N {
+            $sinks[$i].put(0, $weights);
+        }
+    };
+}
+pub(super) use single;
+
 // SAFETY of the bodies: offsets stay within LANES * block_bytes, the tile that the caller vouches for.
 
 impl Unpack for F32 {
     const FORMAT: Format = Format::F32;
     #[inline(always)]
-    unsafe fn unpack<S: Simd, K: Sink<S>>(tile: *const u8, _: S::F, sink: &mut K) {
-        unsafe { sink.put(0, S::load(tile.cast())) }
+    unsafe fn unpack<S: Simd, K: Sink<S>, const N: usize>(tiles: &[*const u8; N], _: &[S::F; N], sinks: &mut [K; N]) {
+        unsafe { single!(sinks, i => S::load(tiles[i].cast())) }
     }
 }
 
 impl Unpack for F16 {
     const FORMAT: Format = Format::F16;
     #[inline(always)]
-    unsafe fn unpack<S: Simd, K: Sink<S>>(tile: *const u8, _: S::F, sink: &mut K) {
-        unsafe { sink.put(0, S::load_f16(tile)) }
+    unsafe fn unpack<S: Simd, K: Sink<S>, const N: usize>(tiles: &[*const u8; N], _: &[S::F; N], sinks: &mut [K; N]) {
+        unsafe { single!(sinks, i => S::load_f16(tiles[i])) }
     }
 }
 
 impl Unpack for Bf16 {
     const FORMAT: Format = Format::Bf16;
     #[inline(always)]
-    unsafe fn unpack<S: Simd, K: Sink<S>>(tile: *const u8, _: S::F, sink: &mut K) {
-        unsafe { sink.put(0, S::from_bits(S::shl(S::load_u16(tile), 16))) }
+    unsafe fn unpack<S: Simd, K: Sink<S>, const N: usize>(tiles: &[*const u8; N], _: &[S::F; N], sinks: &mut [K; N]) {
+        unsafe { single!(sinks, i => S::from_bits(S::shl(S::load_u16(tiles[i]), 16))) }
     }
 }
 
+/// Sign, exponent and mantissa of E4M3, moved to where f32 has them: the number times 2^-120, for the exponents' biases
+/// are 7 and 127; subnormals included. NaN does not occur: it is refused while loading.
+#[inline(always)]
+unsafe fn e4m3<S: Simd>(tile: *const u8) -> S::F {
+    // Copies of the sign lie above it: one of them is where it should be.
+    unsafe { S::from_bits(S::and(S::shl(S::load_i8(tile), 20), S::splat_i(0x87f0_0000_u32 as i32))) }
+}
+
+/// 2^120
+const UNBIAS: f32 = f32::from_bits((127 + 120) << 23);
+/// Scales below this may be multiplied by `UNBIAS` first: one multiplication for each weight instead of two.
+pub const FAR_SCALE: f32 = 128.0;
+
 impl Unpack for F8E4m3 {
     const FORMAT: Format = Format::F8E4m3;
-    /// Sign, exponent and mantissa are moved to where f32 has them; 2^120 makes up for the exponents' biases
-    /// (127 - 7), subnormals included. NaN does not occur: it is refused while loading.
     #[inline(always)]
-    unsafe fn unpack<S: Simd, K: Sink<S>>(tile: *const u8, scale: S::F, sink: &mut K) {
-        unsafe {
-            let x = S::load_u8(tile);
-            let sign = S::shl(S::and(x, S::splat_i(0x80)), 24);
-            let magnitude = S::shl(S::and(x, S::splat_i(0x7f)), 20);
-            let value = S::mul(S::from_bits(S::or(sign, magnitude)), S::splat(f32::from_bits((127 + 120) << 23)));
-            sink.put(0, S::mul(value, scale));
-        }
+    unsafe fn unpack<S: Simd, K: Sink<S>, const N: usize>(
+        tiles: &[*const u8; N],
+        scales: &[S::F; N],
+        sinks: &mut [K; N],
+    ) {
+        unsafe { single!(sinks, i => S::mul(e4m3::<S>(tiles[i]), S::mul(scales[i], S::splat(UNBIAS)))) }
+    }
+}
+
+/// F8_E4M3 with scales of `FAR_SCALE` and more.
+#[derive(Debug, Clone, Copy)]
+pub struct FarF8E4m3;
+
+impl Unpack for FarF8E4m3 {
+    const FORMAT: Format = Format::F8E4m3;
+    const FAR: bool = true;
+    #[inline(always)]
+    unsafe fn unpack<S: Simd, K: Sink<S>, const N: usize>(
+        tiles: &[*const u8; N],
+        scales: &[S::F; N],
+        sinks: &mut [K; N],
+    ) {
+        unsafe { single!(sinks, i => S::mul(S::mul(e4m3::<S>(tiles[i]), S::splat(UNBIAS)), scales[i])) }
     }
 }
 
 impl Unpack for Q8 {
     const FORMAT: Format = Format::Q8_0;
     #[inline(always)]
-    unsafe fn unpack<S: Simd, K: Sink<S>>(tile: *const u8, _: S::F, sink: &mut K) {
+    unsafe fn unpack<S: Simd, K: Sink<S>, const N: usize>(tiles: &[*const u8; N], _: &[S::F; N], sinks: &mut [K; N]) {
         unsafe {
-            let d = S::load_f16(tile);
-            for_32!(K => {
-                let q = S::to_f32(S::load_i8(tile.add(32 + LANES * K)));
-                sink.put(K, S::mul(d, q));
-            });
+            let d = tiles.map(|tile| S::load_f16(tile));
+            for i in 0..N {
+                for_32!(K => {
+                    let q = S::to_f32(S::load_i8(tiles[i].add(32 + LANES * K)));
+                    sinks[i].put(K, S::mul(d[i], q));
+                });
+            }
         }
     }
 }
@@ -172,24 +232,32 @@ impl Unpack for Q8 {
 /// Puts 32 weights `q * d + m` from four words of nibbles: the low nibbles of the bytes are k = 0 … 15, the
 /// high ones k = 16 … 31. The product is exact, so the sum is rounded once, as in the reference.
 #[inline(always)]
-unsafe fn nibbles<S: Simd, K: Sink<S>>(words: *const u8, d: S::F, m: S::F, sink: &mut K) {
+unsafe fn nibbles<S: Simd, K: Sink<S>, const N: usize>(
+    words: [*const u8; N],
+    d: [S::F; N],
+    m: [S::F; N],
+    sinks: &mut [K; N],
+) {
     unsafe {
-        for_32!(K => {
-            let word = S::load_u32(words.add((K % 16) / 4 * 64));
-            let shift = (K % 4 * 8 + K / 16 * 4) as u32;
-            sink.put(K, S::fma(S::nibble(S::shr(word, shift)), d, m));
-        });
+        for i in 0..N {
+            for_32!(K => {
+                let word = S::load_u32(words[i].add((K % 16) / 4 * 64));
+                let shift = (K % 4 * 8 + K / 16 * 4) as u32;
+                sinks[i].put(K, S::fma(S::nibble(S::shr(word, shift)), d[i], m[i]));
+            });
+        }
     }
 }
 
 impl Unpack for Q40 {
     const FORMAT: Format = Format::Q4_0;
     #[inline(always)]
-    unsafe fn unpack<S: Simd, K: Sink<S>>(tile: *const u8, _: S::F, sink: &mut K) {
+    unsafe fn unpack<S: Simd, K: Sink<S>, const N: usize>(tiles: &[*const u8; N], _: &[S::F; N], sinks: &mut [K; N]) {
         unsafe {
-            let d = S::load_f16(tile);
+            let d = tiles.map(|tile| S::load_f16(tile));
             // d (q - 8) = q d - 8 d, exactly.
-            nibbles::<S, K>(tile.add(32), d, S::mul(d, S::splat(-8.0)), sink);
+            let m = d.map(|d| S::mul(d, S::splat(-8.0)));
+            nibbles::<S, K, N>(tiles.map(|tile| tile.add(32)), d, m, sinks);
         }
     }
 }
@@ -197,32 +265,43 @@ impl Unpack for Q40 {
 impl Unpack for Q41 {
     const FORMAT: Format = Format::Q4_1;
     #[inline(always)]
-    unsafe fn unpack<S: Simd, K: Sink<S>>(tile: *const u8, _: S::F, sink: &mut K) {
-        unsafe { nibbles::<S, K>(tile.add(64), S::load_f16(tile), S::load_f16(tile.add(32)), sink) }
+    unsafe fn unpack<S: Simd, K: Sink<S>, const N: usize>(tiles: &[*const u8; N], _: &[S::F; N], sinks: &mut [K; N]) {
+        unsafe {
+            let (d, m) = (tiles.map(|tile| S::load_f16(tile)), tiles.map(|tile| S::load_f16(tile.add(32))));
+            nibbles::<S, K, N>(tiles.map(|tile| tile.add(64)), d, m, sinks);
+        }
     }
 }
 
-/// As `nibbles`, with a fifth bit for each weight: bit k of `high`.
+/// As `nibbles`, with a fifth bit for each weight: bit k of the word before the others.
 #[inline(always)]
-unsafe fn fives<S: Simd, K: Sink<S>>(high: *const u8, words: *const u8, d: S::F, m: S::F, sink: &mut K) {
+unsafe fn fives<S: Simd, K: Sink<S>, const N: usize>(
+    tiles: [*const u8; N],
+    d: [S::F; N],
+    m: [S::F; N],
+    sinks: &mut [K; N],
+) {
     unsafe {
-        let high = S::load_u32(high);
-        for_32!(K => {
-            let word = S::load_u32(words.add((K % 16) / 4 * 64));
-            let low = S::and(S::shr(word, (K % 4 * 8 + K / 16 * 4) as u32), S::splat_i(15));
-            let fifth = S::shl(S::and(S::shr(high, K as u32), S::splat_i(1)), 4);
-            sink.put(K, S::fma(S::to_f32(S::or(low, fifth)), d, m));
-        });
+        let high = tiles.map(|high| S::load_u32(high));
+        for i in 0..N {
+            for_32!(K => {
+                let word = S::load_u32(tiles[i].add(64 + (K % 16) / 4 * 64));
+                let low = S::and(S::shr(word, (K % 4 * 8 + K / 16 * 4) as u32), S::splat_i(15));
+                let fifth = S::shl(S::and(S::shr(high[i], K as u32), S::splat_i(1)), 4);
+                sinks[i].put(K, S::fma(S::to_f32(S::or(low, fifth)), d[i], m[i]));
+            });
+        }
     }
 }
 
 impl Unpack for Q50 {
     const FORMAT: Format = Format::Q5_0;
     #[inline(always)]
-    unsafe fn unpack<S: Simd, K: Sink<S>>(tile: *const u8, _: S::F, sink: &mut K) {
+    unsafe fn unpack<S: Simd, K: Sink<S>, const N: usize>(tiles: &[*const u8; N], _: &[S::F; N], sinks: &mut [K; N]) {
         unsafe {
-            let d = S::load_f16(tile);
-            fives::<S, K>(tile.add(32), tile.add(96), d, S::mul(d, S::splat(-16.0)), sink);
+            let d = tiles.map(|tile| S::load_f16(tile));
+            let m = d.map(|d| S::mul(d, S::splat(-16.0)));
+            fives::<S, K, N>(tiles.map(|tile| tile.add(32)), d, m, sinks);
         }
     }
 }
@@ -230,10 +309,10 @@ impl Unpack for Q50 {
 impl Unpack for Q51 {
     const FORMAT: Format = Format::Q5_1;
     #[inline(always)]
-    unsafe fn unpack<S: Simd, K: Sink<S>>(tile: *const u8, _: S::F, sink: &mut K) {
+    unsafe fn unpack<S: Simd, K: Sink<S>, const N: usize>(tiles: &[*const u8; N], _: &[S::F; N], sinks: &mut [K; N]) {
         unsafe {
-            let (d, m) = (S::load_f16(tile), S::load_f16(tile.add(32)));
-            fives::<S, K>(tile.add(64), tile.add(128), d, m, sink);
+            let (d, m) = (tiles.map(|tile| S::load_f16(tile)), tiles.map(|tile| S::load_f16(tile.add(32))));
+            fives::<S, K, N>(tiles.map(|tile| tile.add(64)), d, m, sinks);
         }
     }
 }

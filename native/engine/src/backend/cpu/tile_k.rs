@@ -42,7 +42,7 @@ impl Unpack for Q4K {
     /// Fields: d, dmin (f16), 12 scale bytes, 128 bytes of nibbles. Sub-blocks 2 i and 2 i + 1 are the low and
     /// the high nibbles of bytes 32 i … 32 i + 31.
     #[inline(always)]
-    unsafe fn unpack<S: Simd, K: Sink<S>>(tile: *const u8, _: S::F, sink: &mut K) {
+    unsafe fn unpack<S: Simd, K: Sink<S>, const N: usize>(tiles: &[*const u8; N], _: &[S::F; N], sinks: &mut [K; N]) {
         #[inline(always)]
         unsafe fn sub_block<S: Simd, K: Sink<S>, const HIGH: usize>(tile: *const u8, pair: usize, sink: &mut K) {
             unsafe {
@@ -59,9 +59,11 @@ impl Unpack for Q4K {
             }
         }
         unsafe {
-            for pair in 0..4 {
-                sub_block::<S, K, 0>(tile, pair, sink);
-                sub_block::<S, K, 1>(tile, pair, sink);
+            for (tile, sink) in tiles.iter().zip(sinks) {
+                for pair in 0..4 {
+                    sub_block::<S, K, 0>(*tile, pair, sink);
+                    sub_block::<S, K, 1>(*tile, pair, sink);
+                }
             }
         }
     }
@@ -71,7 +73,7 @@ impl Unpack for Q5K {
     const FORMAT: Format = Format::Q5K;
     /// As Q4_K, with a fifth bit: bit j of byte k of `qh`, for weight k of sub-block j.
     #[inline(always)]
-    unsafe fn unpack<S: Simd, K: Sink<S>>(tile: *const u8, _: S::F, sink: &mut K) {
+    unsafe fn unpack<S: Simd, K: Sink<S>, const N: usize>(tiles: &[*const u8; N], _: &[S::F; N], sinks: &mut [K; N]) {
         #[inline(always)]
         unsafe fn sub_block<S: Simd, K: Sink<S>, const HIGH: usize>(tile: *const u8, pair: usize, sink: &mut K) {
             unsafe {
@@ -91,23 +93,27 @@ impl Unpack for Q5K {
             }
         }
         unsafe {
-            for pair in 0..4 {
-                sub_block::<S, K, 0>(tile, pair, sink);
-                sub_block::<S, K, 1>(tile, pair, sink);
+            for (tile, sink) in tiles.iter().zip(sinks) {
+                for pair in 0..4 {
+                    sub_block::<S, K, 0>(*tile, pair, sink);
+                    sub_block::<S, K, 1>(*tile, pair, sink);
+                }
             }
         }
     }
 }
 
 /// Q2_K, Q3_K and Q6_K divide their 256 weights alike: two halves of four quarters of 32 weights, with a scale for each
-/// 16. Calls `$quarter::<S, K, Q>(tile, half, sink)` for each.
+/// 16. Calls `$quarter::<S, K, Q>(tile, half, sink)` for each of each tile.
 macro_rules! quarters {
-    ($quarter:ident, $tile:expr, $sink:expr) => {
-        for half in 0..2 {
-            $quarter::<S, K, 0>($tile, half, $sink);
-            $quarter::<S, K, 1>($tile, half, $sink);
-            $quarter::<S, K, 2>($tile, half, $sink);
-            $quarter::<S, K, 3>($tile, half, $sink);
+    ($quarter:ident, $tiles:expr, $sinks:expr) => {
+        for (tile, sink) in $tiles.iter().zip($sinks) {
+            for half in 0..2 {
+                $quarter::<S, K, 0>(*tile, half, sink);
+                $quarter::<S, K, 1>(*tile, half, sink);
+                $quarter::<S, K, 2>(*tile, half, sink);
+                $quarter::<S, K, 3>(*tile, half, sink);
+            }
         }
     };
 }
@@ -117,7 +123,7 @@ impl Unpack for Q6K {
     /// Fields: ql (128 bytes), qh (64 bytes), 16 signed scale bytes, d. Each half has 64 bytes of ql and 32 of qh:
     /// quarter Q takes nibble Q / 2 of ql byte 32 (Q % 2) + k and bits 2 Q, 2 Q + 1 of qh byte k. q counts from -32.
     #[inline(always)]
-    unsafe fn unpack<S: Simd, K: Sink<S>>(tile: *const u8, _: S::F, sink: &mut K) {
+    unsafe fn unpack<S: Simd, K: Sink<S>, const N: usize>(tiles: &[*const u8; N], _: &[S::F; N], sinks: &mut [K; N]) {
         #[inline(always)]
         unsafe fn quarter<S: Simd, K: Sink<S>, const Q: usize>(tile: *const u8, half: usize, sink: &mut K) {
             unsafe {
@@ -136,7 +142,7 @@ impl Unpack for Q6K {
                 });
             }
         }
-        unsafe { quarters!(quarter, tile, sink) }
+        unsafe { quarters!(quarter, tiles, sinks) }
     }
 }
 
@@ -145,7 +151,7 @@ impl Unpack for Q2K {
     /// Fields: 16 bytes (scale in the low, minimum in the high nibble), 64 bytes of 2-bit quants, d, dmin. Each half has
     /// 32 bytes: weight k of quarter Q is bits 2 Q of byte k.
     #[inline(always)]
-    unsafe fn unpack<S: Simd, K: Sink<S>>(tile: *const u8, _: S::F, sink: &mut K) {
+    unsafe fn unpack<S: Simd, K: Sink<S>, const N: usize>(tiles: &[*const u8; N], _: &[S::F; N], sinks: &mut [K; N]) {
         #[inline(always)]
         unsafe fn quarter<S: Simd, K: Sink<S>, const Q: usize>(tile: *const u8, half: usize, sink: &mut K) {
             unsafe {
@@ -164,7 +170,7 @@ impl Unpack for Q2K {
                 });
             }
         }
-        unsafe { quarters!(quarter, tile, sink) }
+        unsafe { quarters!(quarter, tiles, sinks) }
     }
 }
 
@@ -175,7 +181,7 @@ impl Unpack for Q3K {
     /// bytes 0 … 7 (scale j < 8: low nibble of byte j; j >= 8: high nibble of byte j - 8), top bits in bytes
     /// 8 … 11 (scale j: bits 2 (j / 4) of byte 8 + j % 4).
     #[inline(always)]
-    unsafe fn unpack<S: Simd, K: Sink<S>>(tile: *const u8, _: S::F, sink: &mut K) {
+    unsafe fn unpack<S: Simd, K: Sink<S>, const N: usize>(tiles: &[*const u8; N], _: &[S::F; N], sinks: &mut [K; N]) {
         #[inline(always)]
         unsafe fn quarter<S: Simd, K: Sink<S>, const Q: usize>(tile: *const u8, half: usize, sink: &mut K) {
             unsafe {
@@ -199,6 +205,6 @@ impl Unpack for Q3K {
                 });
             }
         }
-        unsafe { quarters!(quarter, tile, sink) }
+        unsafe { quarters!(quarter, tiles, sinks) }
     }
 }

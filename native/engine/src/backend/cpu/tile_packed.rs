@@ -3,9 +3,11 @@
 //! A code is moved to the top of its lane, where its sign is the lane's, and the scale is made smaller by as much: both
 //! are exact, so a weight is rounded once, as the reference rounds code * scale.
 
+use std::hint::black_box;
+
 use super::{
     simd::Simd,
-    tile::{Int4, Int4Sparse24, Int8, Int8Sparse24, LANES, Sink, Unpack},
+    tile::{Int4, Int4Sparse24, Int8, Int8Sparse24, LANES, Sink, Unpack, single},
 };
 use crate::quant::Format;
 
@@ -19,19 +21,34 @@ const fn power(exponent: u32) -> f32 {
 impl Unpack for Int8 {
     const FORMAT: Format = Format::Int8;
     #[inline(always)]
-    unsafe fn unpack<S: Simd, K: Sink<S>>(tile: *const u8, scale: S::F, sink: &mut K) {
-        unsafe { sink.put(0, S::mul(S::to_f32(S::load_i8(tile)), scale)) }
+    unsafe fn unpack<S: Simd, K: Sink<S>, const N: usize>(
+        tiles: &[*const u8; N],
+        scales: &[S::F; N],
+        sinks: &mut [K; N],
+    ) {
+        unsafe { single!(sinks, i => S::mul(S::to_f32(S::load_i8(tiles[i])), scales[i])) }
     }
 }
 
 impl Unpack for Int4 {
     const FORMAT: Format = Format::Int4;
     #[inline(always)]
-    unsafe fn unpack<S: Simd, K: Sink<S>>(tile: *const u8, scale: S::F, sink: &mut K) {
+    unsafe fn unpack<S: Simd, K: Sink<S>, const N: usize>(
+        tiles: &[*const u8; N],
+        scales: &[S::F; N],
+        sinks: &mut [K; N],
+    ) {
         unsafe {
-            let (word, scale) = (S::load_u32(tile), S::mul(scale, S::splat(power(28))));
-            for k in 0..8 {
-                sink.put(k, S::mul(S::to_f32(nibble_on_top::<S>(word, k as u32)), scale));
+            let (mut words, mut scales) = (tiles.map(|tile| S::load_u32(tile)), *scales);
+            for scale in &mut scales {
+                *scale = S::mul(*scale, S::splat(1.0 / S::NIBBLE));
+            }
+            // Not unrolled: eight weights of each tile at once are more than there are registers.
+            for k in 0..black_box(8) {
+                for i in 0..N {
+                    sinks[i].put(k, S::mul(S::signed_nibble(words[i]), scales[i]));
+                    words[i] = S::shr(words[i], 4);
+                }
             }
         }
     }
@@ -55,15 +72,31 @@ unsafe fn four<S: Simd>(lower: S::I, upper: S::I, places: S::I, bits: u32) -> S:
 impl Unpack for Int8Sparse24 {
     const FORMAT: Format = Format::Int8Sparse24;
     #[inline(always)]
-    unsafe fn unpack<S: Simd, K: Sink<S>>(tile: *const u8, scale: S::F, sink: &mut K) {
+    unsafe fn unpack<S: Simd, K: Sink<S>, const N: usize>(
+        tiles: &[*const u8; N],
+        scales: &[S::F; N],
+        sinks: &mut [K; N],
+    ) {
         unsafe {
-            let (places, scale) = (S::load_u8(tile.add(4 * LANES)), S::mul(scale, S::splat(power(24))));
-            for g in 0..2 {
-                let (lower, upper) = (tile.add(2 * g * LANES), tile.add((2 * g + 1) * LANES));
-                let word = four::<S>(S::load_u8(lower), S::load_u8(upper), S::shr(places, 4 * g as u32), 8);
-                for k in 0..4 {
-                    let on_top = S::and(S::shl(word, 24 - 8 * k as u32), S::splat_i(0xff00_0000_u32 as i32));
-                    sink.put(4 * g + k, S::mul(S::to_f32(on_top), scale));
+            let places = tiles.map(|tile| S::load_u8(tile.add(4 * LANES)));
+            if const { K::PICKS } {
+                for kept in 0..4 {
+                    for i in 0..N {
+                        let weights = S::mul(S::to_f32(S::load_i8(tiles[i].add(kept * LANES))), scales[i]);
+                        sinks[i].put_kept(kept / 2 * 4, S::shr(places[i], 2 * kept as u32), weights);
+                    }
+                }
+                return;
+            }
+            for i in 0..N {
+                let scale = S::mul(scales[i], S::splat(power(24)));
+                for g in 0..2 {
+                    let (lower, upper) = (tiles[i].add(2 * g * LANES), tiles[i].add((2 * g + 1) * LANES));
+                    let word = four::<S>(S::load_u8(lower), S::load_u8(upper), S::shr(places[i], 4 * g as u32), 8);
+                    for k in 0..4 {
+                        let on_top = S::and(S::shl(word, 24 - 8 * k as u32), S::splat_i(0xff00_0000_u32 as i32));
+                        sinks[i].put(4 * g + k, S::mul(S::to_f32(on_top), scale));
+                    }
                 }
             }
         }
@@ -73,15 +106,36 @@ impl Unpack for Int8Sparse24 {
 impl Unpack for Int4Sparse24 {
     const FORMAT: Format = Format::Int4Sparse24;
     #[inline(always)]
-    unsafe fn unpack<S: Simd, K: Sink<S>>(tile: *const u8, scale: S::F, sink: &mut K) {
+    unsafe fn unpack<S: Simd, K: Sink<S>, const N: usize>(
+        tiles: &[*const u8; N],
+        scales: &[S::F; N],
+        sinks: &mut [K; N],
+    ) {
         unsafe {
-            let (places, scale) = (S::load_u8(tile.add(2 * LANES)), S::mul(scale, S::splat(power(28))));
-            for g in 0..2 {
-                let codes = S::load_u8(tile.add(g * LANES));
-                let (lower, upper) = (S::and(codes, S::splat_i(15)), S::shr(codes, 4));
-                let word = four::<S>(lower, upper, S::shr(places, 4 * g as u32), 4);
-                for k in 0..4 {
-                    sink.put(4 * g + k, S::mul(S::to_f32(nibble_on_top::<S>(word, k as u32)), scale));
+            let places = tiles.map(|tile| S::load_u8(tile.add(2 * LANES)));
+            // For codes in the upper four bits of a lane, and in those above the lowest four.
+            let small = scales.map(|scale| S::mul(scale, S::splat(power(28))));
+            if const { K::PICKS } {
+                let middle = scales.map(|scale| S::mul(scale, S::splat(power(4))));
+                for g in 0..2 {
+                    for i in 0..N {
+                        let codes = S::load_i8(tiles[i].add(g * LANES));
+                        let lower = S::mul(S::to_f32(S::shl(codes, 28)), small[i]);
+                        let upper = S::mul(S::to_f32(S::and(codes, S::splat_i(!15))), middle[i]);
+                        sinks[i].put_kept(4 * g, S::shr(places[i], 4 * g as u32), lower);
+                        sinks[i].put_kept(4 * g, S::shr(places[i], 4 * g as u32 + 2), upper);
+                    }
+                }
+                return;
+            }
+            for i in 0..N {
+                for g in 0..2 {
+                    let codes = S::load_u8(tiles[i].add(g * LANES));
+                    let (lower, upper) = (S::and(codes, S::splat_i(15)), S::shr(codes, 4));
+                    let word = four::<S>(lower, upper, S::shr(places[i], 4 * g as u32), 4);
+                    for k in 0..4 {
+                        sinks[i].put(4 * g + k, S::mul(S::to_f32(nibble_on_top::<S>(word, k as u32)), small[i]));
+                    }
                 }
             }
         }
