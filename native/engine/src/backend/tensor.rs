@@ -75,12 +75,38 @@ impl<T> Matrix<'_, T> {
 }
 
 /// [M, K] x [K, N] -> `out`, whose rows lie `out_stride` apart; none of the lengths is 0.
+///
+/// Divided among the threads of the rayon pool that it is called in; of a small product, not at all.
 pub fn matmul<T: Real>(
     (m, k, n): (usize, usize, usize),
     a: &Matrix<'_, T>,
     b: &Matrix<'_, T>,
     out: &mut [T],
     out_stride: usize,
+) -> Result<()> {
+    let few = m.saturating_mul(k).saturating_mul(n) <= SMALL_PRODUCT;
+    let parallelism = if few { Parallelism::None } else { Parallelism::Rayon(0) };
+    multiply((m, k, n), a, b, out, out_stride, parallelism)
+}
+
+/// As `matmul`, by the thread that calls.
+pub fn matmul_alone<T: Real>(
+    size: (usize, usize, usize),
+    a: &Matrix<'_, T>,
+    b: &Matrix<'_, T>,
+    out: &mut [T],
+    out_stride: usize,
+) -> Result<()> {
+    multiply(size, a, b, out, out_stride, Parallelism::None)
+}
+
+fn multiply<T: Real>(
+    (m, k, n): (usize, usize, usize),
+    a: &Matrix<'_, T>,
+    b: &Matrix<'_, T>,
+    out: &mut [T],
+    out_stride: usize,
+    parallelism: Parallelism,
 ) -> Result<()> {
     let (a_rs, a_cs) = a.check(m, k)?;
     let (b_rs, b_cs) = b.check(k, n)?;
@@ -89,8 +115,6 @@ pub fn matmul<T: Real>(
     if out_stride < n {
         return Err(Error::Internal { reason: "rows of a product overlap".into() });
     }
-    let few = m.saturating_mul(k).saturating_mul(n) <= SMALL_PRODUCT;
-    let parallelism = if few { Parallelism::None } else { Parallelism::Rayon(0) };
     // SAFETY: `check` showed that the highest place of each matrix, at its strides, is in its slice, and strides are
     // not negative, so all places are; `out` is borrowed mutably, so it overlaps neither operand, and its rows do not
     // overlap each other (above). With `read_dst` false `out` is only written.

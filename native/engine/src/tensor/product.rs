@@ -3,6 +3,8 @@
 //! Operands are read in place when they lie at an address of their type's alignment, copied otherwise. A NaN in a
 //! result is always NAN.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use rayon::prelude::*;
 
 use super::{
@@ -10,10 +12,16 @@ use super::{
     element::{BF16, Dtype, Element, F16, F32, F64, plain},
     product, wanted,
 };
-use crate::backend::tensor::{Matrix, Real, matmul as multiply, pool};
+use crate::backend::tensor::{Matrix, Real, matmul as multiply, matmul_alone, pool};
 
 /// Multiply-adds between two looks at the caller.
 const LOOK: usize = 1 << 34;
+/// Multiply-adds that one thread does sooner than it wakes another.
+const SMALL: usize = 1 << 17;
+/// Multiply-adds of about a millisecond: the caller, whose priority is the host's, may do its share of so many.
+const QUICK: usize = 1 << 26;
+/// Rows of a piece: with fewer, packing the other operand for each piece counts.
+const LEAST_ROWS: usize = 64;
 
 /// An operand from its first element on, and its strides in elements.
 #[derive(Clone, Copy)]
@@ -99,12 +107,62 @@ fn by_panels<T: Real>(
         let start = (index * rows).saturating_mul(a.row_stride);
         let data = a.data.get(start..).unwrap_or_default();
         let panel = Matrix { data, row_stride: a.row_stride, column_stride: a.column_stride };
-        has_nan |= pool()?.install(|| {
-            multiply((out.len() / n, k, n), &panel, b, out, n)?;
-            Ok(out.par_chunks(GRAIN).map(holds_nan).reduce(|| false, |one, other| one | other))
-        })?;
+        has_nan |= in_pieces((out.len() / n, k, n), &panel, b, out)?;
     }
     Ok(has_nan)
+}
+
+/// A product that takes about as long as waking a thread is cut into a piece of rows for each thread, and the caller takes
+/// pieces as well: none waits for another before the end. In a longer one gemm's threads share what they pack.
+fn in_pieces<T: Real>(
+    (m, k, n): (usize, usize, usize),
+    a: &Matrix<'_, T>,
+    b: &Matrix<'_, T>,
+    out: &mut [T],
+) -> Result<bool> {
+    let pool = pool()?;
+    let (threads, work) = (pool.current_num_threads(), m.saturating_mul(k).saturating_mul(n));
+    if work <= SMALL {
+        matmul_alone((m, k, n), a, b, out, n)?;
+        return Ok(holds_nan(out));
+    }
+    if work > QUICK || m < threads * LEAST_ROWS {
+        return pool.install(|| {
+            multiply((m, k, n), a, b, out, n)?;
+            Ok(out.par_chunks(GRAIN).map(holds_nan).reduce(|| false, |one, other| one | other))
+        });
+    }
+    let rows = m.div_ceil(threads);
+    let pieces = Mutex::new(out.chunks_mut(rows * n).enumerate());
+    let result = Mutex::new(Ok(false));
+    let take = || {
+        loop {
+            // Held for the taking alone.
+            let piece = lock(&pieces).next();
+            let Some((index, out)) = piece else { break };
+            let data = a.data.get((index * rows).saturating_mul(a.row_stride)..).unwrap_or_default();
+            let piece = Matrix { data, row_stride: a.row_stride, column_stride: a.column_stride };
+            let found = matmul_alone((out.len() / n, k, n), &piece, b, out, n).map(|()| holds_nan(out));
+            let mut result = lock(&result);
+            *result = match (&*result, found) {
+                (Ok(before), Ok(now)) => Ok(*before | now),
+                (Ok(_), Err(error)) => Err(error),
+                (Err(_), _) => continue,
+            };
+        }
+    };
+    pool.in_place_scope(|scope| {
+        for _ in 1..threads {
+            scope.spawn(|_| take());
+        }
+        take();
+    });
+    result.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What the mutexes here guard is never left half done.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Looks at all of them: without an early end the loop runs on vectors.
