@@ -95,7 +95,8 @@ bench-gpu: ## measure the GPU and write bench/results/<gpu>.json (from the bundl
 bench: build ## measure speed; MODELS="a.gguf folder …" picks checkpoints, LLAMA_BENCH=… measures llama.cpp beside
 	@models='$(MODELS)'; [ -n "$$models" ] || models=$$(python3 tools/fetch_model.py); \
 	LLAMA_BENCH='$(LLAMA_BENCH)' python3 tools/bench.py $$models
-	@python3 tools/bench_tensors.py
+	@model=$$(python3 tools/fetch_model.py); python3 tools/bench_tensors.py --model "$$model"
+	@python3 tools/bench_linears.py
 
 .PHONY: quality
 quality: build ## what takes minutes: the cost of each weight format, and SmolLM2 in pure Gleam against transformers
