@@ -18,13 +18,15 @@ enum { F64 = 0, F32 = 1, F16 = 2, BF16 = 3 };
 
 DEV double as_f64(u64 bits) { return __longlong_as_double((long long)bits); }
 DEV u64 f64_bits(double x) { return (u64)__double_as_longlong(x); }
-DEV bool is_nan(double x) { return (f64_bits(x) & ~TENSOR_SIGN) > TENSOR_INFINITY; }
+DEV bool is_nan(double x) { return x != x; }
 DEV bool is_finite(double x) { return (f64_bits(x) & ~TENSOR_SIGN) < TENSOR_INFINITY; }
-DEV double quiet(double x) { return is_nan(x) ? as_f64(f64_bits(x) | TENSOR_QUIET) : x; }
-DEV double plain(double x) { return is_nan(x) ? as_f64(TENSOR_NAN) : x; }
+DEV double quiet(double x) { return x != x ? as_f64(f64_bits(x) | TENSOR_QUIET) : x; }
+DEV double plain(double x) { return x != x ? as_f64(TENSOR_NAN) : x; }
+// For operations that make a NaN of one.
 DEV double with_nan(double a, double b, double result) {
+  if (result == result) return result;
   if (is_nan(a)) return quiet(a);
-  return is_nan(b) ? quiet(b) : plain(result);
+  return is_nan(b) ? quiet(b) : as_f64(TENSOR_NAN);
 }
 
 // A NaN of E exponent and M fraction bits.
@@ -34,20 +36,11 @@ template <int E, int M> DEV double wide_nan(u32 bits) {
 template <int E, int M> DEV u32 narrow_nan(u64 bits) {
   return (u32)((bits >> 63) << (E + M) | ((1ull << E) - 1) << M | (bits & 0xfffffffffffffull) >> (52 - M) | 1ull << (M - 1));
 }
-// The bits of a float of E exponent and M fraction bits, rounded to nearest even.
-template <int E, int M> DEV u32 narrow(double x) {
-  u64 bits = f64_bits(x);
-  if (is_nan(x)) return narrow_nan<E, M>(bits);
-  u64 sign = (bits >> 63) << (E + M), top = ((1ull << E) - 1) << M;
-  int exponent = (int)(bits >> 52 & 0x7ff), biased = exponent - 1023 + (1 << (E - 1)) - 1;
-  if (exponent == 0) return (u32)sign;
-  u64 significand = (bits & 0xfffffffffffffull) | 1ull << 52;
-  // Below the normal numbers: the further, the fewer bits are left; 54 leaves none.
-  int shift = biased >= 1 ? 52 - M : min(53 - M - biased, 54);
-  u64 base = biased >= 1 ? (u64)(biased - 1) << M : 0;
-  u64 kept = significand >> shift, rest = significand & ((1ull << shift) - 1), half = 1ull << (shift - 1);
-  u64 rounded = base + kept + (rest > half || (rest == half && kept & 1) ? 1 : 0);
-  return (u32)(sign | (rounded < top ? rounded : top));
+// A float32 that rounds to a type of fewer bits as the float64 itself does: cut, and odd where something was cut off
+// (Boldo, Melquiond 2008).
+DEV float cut(double x) {
+  float low = __double2float_rz(x);
+  return (double)low == x ? low : __uint_as_float(__float_as_uint(low) | 1);
 }
 
 template <int K> struct Stored { typedef u16 Bits; };
@@ -66,9 +59,10 @@ template <int K> DEV double load(const void* from, u64 i) {
 }
 template <int K> DEV void store(void* to, u64 i, double x) {
   if constexpr (K == F64) ((double*)to)[i] = x;
-  if constexpr (K == F32) ((float*)to)[i] = is_nan(x) ? __uint_as_float(narrow_nan<8, 23>(f64_bits(x))) : (float)x;
-  if constexpr (K == F16) ((u16*)to)[i] = (u16)narrow<5, 10>(x);
-  if constexpr (K == BF16) ((u16*)to)[i] = (u16)narrow<8, 7>(x);
+  bool nan = x != x;
+  if constexpr (K == F32) ((float*)to)[i] = nan ? __uint_as_float(narrow_nan<8, 23>(f64_bits(x))) : (float)x;
+  if constexpr (K == F16) ((u16*)to)[i] = (u16)(nan ? narrow_nan<5, 10>(f64_bits(x)) : f16_pair(cut(x), 0));
+  if constexpr (K == BF16) ((u16*)to)[i] = nan ? (u16)narrow_nan<8, 7>(f64_bits(x)) : bf16_bits(cut(x));
 }
 DEV double load_any(u32 type, const void* from, u64 i) {
   switch (type) {
@@ -93,8 +87,9 @@ DEV double add(double a, double b) { return with_nan(a, b, a + b); }
 DEV double subtract(double a, double b) { return with_nan(a, b, a - b); }
 DEV double multiply(double a, double b) { return with_nan(a, b, a * b); }
 DEV double divide(double a, double b) { return with_nan(a, b, a / b); }
-DEV double larger(double a, double b) { return with_nan(a, b, b > a ? b : a); }
-DEV double smaller(double a, double b) { return with_nan(a, b, a > b ? b : a); }
+// Of a NaN in b nothing is seen in the comparison.
+DEV double larger(double a, double b) { return b != b ? (a != a ? quiet(a) : quiet(b)) : with_nan(a, b, b > a ? b : a); }
+DEV double smaller(double a, double b) { return b != b ? (a != a ? quiet(a) : quiet(b)) : with_nan(a, b, a > b ? b : a); }
 DEV double negate(double x) { return quiet(as_f64(f64_bits(x) ^ TENSOR_SIGN)); }
 DEV double exponential(double x) { return with_nan(x, 0, exp(x)); }
 DEV double logarithm(double x) { return with_nan(x, 0, log(x)); }

@@ -1,9 +1,9 @@
 // Tensors, row by row: many elements become one, or as many normalised ones; all in float64.
 //
-// The order of sums depends on the length of a row alone. A reduction cuts a row into segments of 4096: a warp each, a lane
-// four sums of every 128th element, ((0 + 1) + (2 + 3)), then the lanes by exchanges; then a warp adds the segments' sums,
-// every 32nd a lane. A sum of finite elements that does not come out finite is done again from left to right. A
-// NaN in a result is always TENSOR_NAN.
+// The order of sums depends on the length of a row alone. A row of at most 64 is summed from left to right. A reduction cuts a
+// longer one into segments of 4096: a warp each, a lane four sums of every 128th element, ((0 + 1) + (2 + 3)), then the lanes
+// by exchanges; then a warp adds the segments' sums, every 32nd a lane. A sum of finite elements that does not come out
+// finite is done again from left to right. A NaN in a result is always TENSOR_NAN.
 
 #define SEGMENT 4096
 
@@ -83,6 +83,30 @@ REDUCE(bf16, BF16)
 // What becomes of a row's total or best.
 enum { VALUE = 0, OVER_LENGTH = 1, INDEX = 2 };
 
+DEV void put_found(u32 what, Found total, u64 length, u32 to, u8* out, u64 row) {
+  double x = what == INDEX ? (total.index == ~0ull ? -1 : (double)total.index) : total.value;
+  store_any(to, out, row, plain(what == OVER_LENGTH ? x / (double)length : x));
+}
+
+// Short rows: a thread each, from left to right.
+#define REDUCE_SHORT(NAME, K)                                                                                         \
+  extern "C" __global__ void __launch_bounds__(256) tensor_reduce_short_##NAME(u32 op, u32 what, const u8* a, u32 length, const double* centers, u32 to, u8* out, u64 rows) { \
+    u64 row = (u64)blockIdx.x * 256 + threadIdx.x;                                                                    \
+    if (row >= rows) return;                                                                                          \
+    double center = op == DEVIATIONS ? centers[row] : 0;                                                              \
+    Found total = {0, ~0ull};                                                                                         \
+    for (u32 i = 0; i < length; i++) {                                                                                \
+      Found next = {load<K>(a, row * length + i), i};                                                                 \
+      if (op <= DEVIATIONS) total.value += term(op, next.value, center);                                              \
+      else if (op != NON_FINITE || !is_finite(next.value)) total = better(op, total, next);                           \
+    }                                                                                                                 \
+    put_found(what, total, length, to, out, row);                                                                     \
+  }
+REDUCE_SHORT(f64, F64)
+REDUCE_SHORT(f32, F32)
+REDUCE_SHORT(f16, F16)
+REDUCE_SHORT(bf16, BF16)
+
 // The sum from left to right, where there is no element that is not finite; for all lanes the same.
 DEV double sum_again(u32 type, const u8* a, u64 start, u64 length, double total) {
   double strange = 0;
@@ -106,9 +130,7 @@ extern "C" __global__ void __launch_bounds__(256) tensor_reduced(u32 op, u32 wha
     for (u64 i = threadIdx.x % 32; i < segments; i += 32) total = better(op, total, parts[row * segments + i]);
     total = warp_better(op, total);
   }
-  double x = what == INDEX ? (total.index == ~0ull ? -1 : (double)total.index) : total.value;
-  if (what == OVER_LENGTH) x = x / (double)length;
-  if (threadIdx.x % 32 == 0) store_any(to, out, row, plain(x));
+  if (threadIdx.x % 32 == 0) put_found(what, total, length, to, out, row);
 }
 
 // As many results as elements. G threads share a row, an element in G each: a warp, or a block of 256.

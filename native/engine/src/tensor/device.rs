@@ -1,8 +1,8 @@
 //! The same operations on a GPU, in its own memory: blocks in, a new block out.
 //!
 //! Each means what its namesake on the host means, to the bit where only IEEE arithmetic is in it; exp, log, tanh and erf are
-//! the GPU's own, and sums go in the orders that kernels/tensor_row.cu and kernels/tensor_product.cu state, the same on
-//! every GPU. An operation is queued and returns; the errors of kernels come with the next download.
+//! the GPU's own, and sums go in the orders that kernels/tensor_row.cu and kernels/tensor_product.cu state. An operation is
+//! queued and returns; the errors of kernels come with the next download.
 
 use crate::backend::cuda::tensor_kernels::{self as kernels, Reduction};
 pub use crate::backend::cuda::{

@@ -102,15 +102,16 @@ impl Gpu {
         let module = device.module(&image(device.capability)?)?;
         let mut names = vec!["cast".to_owned(), "reduced".to_owned()];
         for dtype in Dtype::ALL.map(|dtype| self::names(dtype).0) {
-            for stem in ["unary", "binary", "reduce", "short_rows", "long_rows", "product", "product_wide"] {
+            for stem in ["unary", "binary", "reduce", "reduce_short", "short_rows", "long_rows", "product"] {
                 names.push(format!("{stem}_{dtype}"));
             }
         }
         for bytes in [2, 4, 8, 16] {
             names.extend(["copy", "gather", "join"].map(|stem| format!("{stem}_{bytes}")));
         }
+        names.push("product_wide_f32".to_owned());
         let mut kernels = BTreeMap::new();
-        for name in names.into_iter().filter(|name| name != "product_wide_f64") {
+        for name in names {
             let kernel = module.kernel(&format!("tensor_{name}"))?;
             kernels.insert(name, kernel);
         }

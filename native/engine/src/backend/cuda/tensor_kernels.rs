@@ -12,9 +12,10 @@ use crate::{
 };
 use std::sync::Arc;
 
-/// Elements of a block of threads, a row's segment, the longest row that a warp normalises.
+/// Elements of a block of threads, a row's segment, the longest rows that a thread reduces and that a warp normalises.
 const ELEMENTS: usize = 1024;
 const SEGMENT: usize = 4096;
+const SHORT_REDUCED: usize = 64;
 const SHORT: usize = 1024;
 
 fn invalid(option: &str, expected: impl Into<String>, found: impl Into<String>) -> Error {
@@ -74,7 +75,7 @@ impl View<'_> {
         }
         let axes = self.shape.iter().zip(self.strides);
         let last = axes.clone().try_fold(0_usize, |place, (length, stride)| {
-            place.checked_add(length.checked_sub(1).unwrap_or(0).checked_mul(*stride)?)
+            place.checked_add(length.saturating_sub(1).checked_mul(*stride)?)
         });
         let end = last.and_then(|last| last.checked_add(1)?.checked_mul(width));
         let aligned = self.part.address().is_multiple_of(width as u64);
@@ -261,17 +262,25 @@ pub fn reduce(
     if (reduction.op == DEVIATIONS) != has_centers {
         return Err(Error::Internal { reason: "deviations from what?".into() });
     }
-    // sizeof(Found)
-    let (found, out) = (gpu.block(product(&[tasks, 16])?)?, gpu.block(product(&[rows, to.width()])?)?);
+    let out = gpu.block(product(&[rows, to.width()])?)?;
     let centers = Argument::Address(centers.map_or(0, |centers| centers.address()));
     let (name, number) = names(from);
-    let op = Argument::Count(reduction.op);
+    let (op, what) = (Argument::Count(reduction.op), Argument::Count(reduction.what));
+    if length <= SHORT_REDUCED {
+        let [length, to] = [length as u32, names(to).1].map(Argument::Count);
+        let arguments = [op, what, at(a), length, centers, to, address(&out), long(rows)];
+        // SAFETY: a has rows of `length`, centers as many as rows, out an element for each.
+        unsafe { gpu.launch(&format!("reduce_short_{name}"), rows.div_ceil(256), 1, 256, &arguments)? };
+        return Ok(out);
+    }
+    // sizeof(Found)
+    let found = gpu.block(product(&[tasks, 16])?)?;
     let arguments = [op, at(a), long(length), long(segments), long(tasks), centers, address(&found)];
     // SAFETY: a has rows of `length`, found a place for each of their segments, centers as many as rows.
     unsafe { gpu.launch(&format!("reduce_{name}"), tasks.div_ceil(8), 1, 256, &arguments)? };
     let arguments = [
         op,
-        Argument::Count(reduction.what),
+        what,
         address(&found),
         long(segments),
         Argument::Count(number),
@@ -338,9 +347,13 @@ pub fn multiply(
         return Ok(out);
     }
     let tiles = |edge: usize| product(&[m.div_ceil(edge), n.div_ceil(edge)]);
-    // Large tiles where there are enough of them for all multiprocessors; float64 has no room for them.
-    let wide = dtype != Dtype::Float64 && tiles(128)?.saturating_mul(batch) >= gpu.device().multiprocessors as usize;
-    let (stem, blocks) = if wide { ("product_wide", tiles(128)?) } else { ("product", tiles(64)?) };
+    let enough = tiles(128)?.saturating_mul(batch) >= gpu.device().multiprocessors as usize;
+    let (stem, blocks) = match dtype {
+        // Large tiles where there are enough of them for all multiprocessors; float64 has no room for them.
+        Dtype::Float32 if enough => ("product_wide", tiles(128)?),
+        Dtype::Float64 | Dtype::Float32 => ("product", tiles(64)?),
+        Dtype::Float16 | Dtype::BFloat16 => ("product", tiles(128)?),
+    };
     let sizes = [m, k, n, batch].map(long);
     let arguments = [&[left, right, address(&out)][..], &sizes].concat();
     // SAFETY: all matrices lie in their parts, and out has batch * m * n elements.
