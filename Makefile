@@ -128,8 +128,11 @@ lint: build ## clippy, warnings, formats and the speed table, each as an error
 	@python3 tools/speed_chart.py --check
 	@if [ -f mix.exs ]; then mix format --check-formatted && mix compile --force --warnings-as-errors; fi
 
+# A Mac has no NVIDIA GPU.
 .PHONY: prebuilt
-prebuilt: build ## the native library as an archive in dist/, and the list of checksums in priv/
+prebuilt: setup ## the native library as an archive in dist/, with GPU code for any model in it, and checksums in priv/
+	@[ "$$(uname)" = Darwin ] || tools/kernels.sh generic
+	@$(MAKE) build
 	@python3 tools/make_prebuilt.py
 
 .PHONY: package
@@ -151,4 +154,4 @@ release-check: docs test-package ## check what a release needs: versions agree, 
 
 .PHONY: clean
 clean: ## delete what was built here (.toolchain and the fetched model stay)
-	@rm -rf build _build dist $(NIF) native/target
+	@rm -rf build _build dist $(NIF) native/target kernels/generic.ptxs

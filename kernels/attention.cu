@@ -1,25 +1,25 @@
 // attend: softmax(q k^T) v over one span of SPAN positions for G query heads of one key-value head; combine: the spans.
 //
-//   query  f32 [N][q_stride]; cache see pointwise.cu; mixed f32 [N][q_stride]
+//   query  f32 [N][q_stride]; cache see cache.cuh; mixed f32 [N][q_stride]
 //   grid   decode: (KV * groups, N, spans), partial results [N][H][spans][HD + 2] for `combine`
 //          prefill: (KV * groups, N, 1), a block walks its spans and merges them as `combine` does
 //   block  SPAN threads: a warp has 32 positions; scores a position a lane, the weighted sum a dimension a lane
 //
 // Spans are fixed positions and merged in order, so a row's numbers depend on nothing but its sequence.
 
-#define GROUP (H / KV)
 // Query heads of a block.
+#ifndef HEADS
 #define HEADS (GROUP <= 8 ? GROUP : GROUP % 8 == 0 ? 8 : GROUP % 4 == 0 ? 4 : GROUP % 2 == 0 ? 2 : 1)
+#endif
 #define GROUPS (GROUP / HEADS)
 #define WARPS (SPAN / 32)
-#define EACH ((HD + 31) / 32)
-#define NONE (-1e30f)
+#define EACH ((HD_MOST + 31) / 32)
 
 struct Span {
-  float q[HEADS][HD];
+  float q[HEADS][HD_MOST];
   float weights[WARPS][HEADS][32];
   float most[WARPS][HEADS], sum[WARPS][HEADS];
-  float out[WARPS][HEADS][HD];
+  float out[WARPS][HEADS][HD_MOST];
 };
 
 // Keys of the cache, as many at a time as divide a head.
@@ -42,10 +42,8 @@ template <int N> DEV void kv_load(const KvT* at, float* out) {
     for (int i = 0; i < N; i++) out[i] = kv_value(at[i]);
   }
 }
-#if KV_FLOAT
-#define KV_WIDTH (HD % 4 == 0 ? 4 : 1)
-#else
-#define KV_WIDTH (HD % 8 == 0 ? 8 : 1)
+#ifndef KV_WIDTH
+#define KV_WIDTH (KV_FLOAT ? HD % 4 == 0 ? 4 : 1 : HD % 8 == 0 ? 8 : 1)
 #endif
 
 // Leaves max, sum and the weighted values of positions [start, end) in s.most[0], s.sum[0], s.out[0].
@@ -170,7 +168,7 @@ extern "C" __global__ void __launch_bounds__(SPAN, 1) attend_rows(const Row* row
   const Row row = rows[blockIdx.y];
   u32 kv_head = blockIdx.x / GROUPS, head = kv_head * GROUP + blockIdx.x % GROUPS * HEADS;
   u32 end = row.position + 1, seen = window && end > window ? end - window : 0;
-  constexpr int OWN = (HEADS * HD + SPAN - 1) / SPAN;
+  constexpr int OWN = (HEADS * HD_MOST + SPAN - 1) / SPAN;
   float most[OWN], sum[OWN], out[OWN];
 #pragma unroll
   for (int o = 0; o < OWN; o++) most[o] = NONE, sum[o] = 0, out[o] = 0;

@@ -1,7 +1,7 @@
 // What all kernels share: sums, matrices, rows of a batch.
 //
 // The model's dimensions come as macros: D, H, KV, HD (see STYLE), PAGE and SPAN (positions), KV_FLOAT (1: the cache is
-// f32, 0: bf16).
+// f32, 0: bf16). Code for any model has H, KV and perhaps HD at run time: see cache.cuh.
 
 DEV float warp_sum(float value) {
 #pragma unroll

@@ -1,6 +1,6 @@
 // flash: softmax(q k^T) v for the rows of a prompt's chunk, on tensor cores; the cache is bf16.
 //
-//   query  f32 [N][stride]; cache see pointwise.cu; mixed f32 [N][stride]
+//   query  f32 [N][stride]; cache see cache.cuh; mixed f32 [N][stride]
 //   grid   (H, rows / 64), four warps of 16 rows each, the last rows first: they have the longest way
 //   work   4 HD operations a row and position, twice: a query is two bf16 (value and rest), so are a softmax' weights
 //

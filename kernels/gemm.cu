@@ -10,7 +10,7 @@
 // is within 2^-27 of the largest keeps all 11 bits, and the f32 sums lose nothing by it. A BF16 weight is exact, one that
 // is computed (a quant times its scale) is rounded, within 2^-11 of itself, as the activations are.
 // An element's sum runs over the columns in steps of 16, whatever the tile and whoever else is in the chunk.
-// mma.sync runs everywhere; gemm_wide_ is wgmma, which only Hopper has. The surprise: both read the same shared memory,
+// mma.sync runs everywhere; gemm_wide_ (WIDE) is wgmma, which only Hopper has. The surprise: both read the same shared memory,
 // rows of 128 bytes whose 16-byte pieces are exchanged by the row's number, which is what wgmma calls a 128-byte swizzle.
 
 #define TILE_TOKENS 128
@@ -18,56 +18,6 @@
 #define GEMM_STAGES 3
 // Floats of a token's sums in shared memory: two rows of a lane and those of its neighbours lie in different banks.
 #define KEPT(ROWS) ((ROWS) + 8)
-
-// 2^(top - exponent of most), and its inverse in `inverse`; 1 for a row of zeros.
-DEV float power_for(float most, int top, float* inverse) {
-  int exponent = most > 0 ? max((int)(__float_as_uint(most) >> 23) - 127, -100) : top;
-  *inverse = __uint_as_float((u32)(127 + exponent - top) << 23);
-  return __uint_as_float((u32)(127 - exponent + top) << 23);
-}
-DEV float block_max(float value) {
-  __shared__ float partial[32];
-  value = warp_max(value);
-  __syncthreads();
-  if (threadIdx.x % 32 == 0) partial[threadIdx.x / 32] = value;
-  __syncthreads();
-  float most = partial[0];
-  for (u32 i = 1; i < blockDim.x / 32; i++) most = fmaxf(most, partial[i]);
-  return most;
-}
-DEV void store_f16(u16* at, const float* x, float power) {
-  *(uint4*)at = make_uint4(f16_pair(x[0] * power, x[1] * power), f16_pair(x[2] * power, x[3] * power),
-                           f16_pair(x[4] * power, x[5] * power), f16_pair(x[6] * power, x[7] * power));
-}
-
-// scale_<format>: scales[r] = 2^-p where 2^p brings row r's largest weight to 2^14. grid: rows.
-template <class F> DEV void scale_row(const Matrix& w, float* scales) {
-  float most = 0;
-  for (u32 k = threadIdx.x * 8; k < w.cols; k += blockDim.x * 8) {
-    float weights[8];
-    weights_at<F>(w, blockIdx.x, k, weights);
-#pragma unroll
-    for (int i = 0; i < 8; i++) most = fmaxf(most, fabsf(weights[i]));
-  }
-  most = block_max(most);
-  float inverse;
-  power_for(most, 14, &inverse);
-  if (threadIdx.x == 0) scales[blockIdx.x] = inverse;
-}
-// halve_<format>: out f16 [rows][cols] = W / scales. grid: rows.
-template <class F> DEV void halve_row(const Matrix& w, const float* scales, u16* out) {
-  float power = __uint_as_float((254u << 23) - __float_as_uint(scales[blockIdx.x]));
-  for (u32 k = threadIdx.x * 8; k < w.cols; k += blockDim.x * 8) {
-    float weights[8];
-    weights_at<F>(w, blockIdx.x, k, weights);
-    store_f16(out + (u64)blockIdx.x * w.cols + k, weights, power);
-  }
-}
-#define HALVE(F)                                                                                                      \
-  extern "C" __global__ void __launch_bounds__(256) scale_##F(Matrix w, float* scales) { scale_row<F>(w, scales); }   \
-  extern "C" __global__ void __launch_bounds__(256) halve_##F(Matrix w, const float* scales, u16* out) {              \
-    halve_row<F>(w, scales, out);                                                                                     \
-  }
 
 // out[t] = x[t] as f16 with its scale; what lies between width and x's stride is 0. grid: tokens.
 extern "C" __global__ void __launch_bounds__(256) round_rows(const float* x, u32 x_stride, u32 width, u16* out, u32 out_stride, float* scales) {
@@ -232,6 +182,15 @@ template <int ROWS, int THREADS, class Work> DEV void walk(const Source& from, W
   }
 }
 
+#define GEMM_ARGUMENTS                                                                                                \
+  Matrix a, Matrix b, Matrix c, float *ya, float *yb, float *yc, u32 a_stride, u32 b_stride, u32 c_stride,            \
+      const u16 *x, u32 x_stride, const float *x_scales, u32 count, u32 mode, u32 activation
+#define GEMM_PLACE(ROWS, THREADS)                                                                                     \
+  GemmTile tile, up;                                                                                                      \
+  Source from;                                                                                                        \
+  place<ROWS, THREADS>(a, b, c, ya, yb, yc, a_stride, b_stride, c_stride, mode, count, x, x_stride, &tile, &up, &from);
+
+#if !WIDE
 // Four warps, each 64 tokens x ROWS / 2 rows.
 template <int ROWS> struct WarpTiles {
   float sums[4][ROWS / 16][4];
@@ -255,14 +214,6 @@ template <int ROWS> struct WarpTiles {
   }
 };
 
-#define GEMM_ARGUMENTS                                                                                                \
-  Matrix a, Matrix b, Matrix c, float *ya, float *yb, float *yc, u32 a_stride, u32 b_stride, u32 c_stride,            \
-      const u16 *x, u32 x_stride, const float *x_scales, u32 count, u32 mode, u32 activation
-#define GEMM_PLACE(ROWS, THREADS)                                                                                     \
-  GemmTile tile, up;                                                                                                      \
-  Source from;                                                                                                        \
-  place<ROWS, THREADS>(a, b, c, ya, yb, yc, a_stride, b_stride, c_stride, mode, count, x, x_stride, &tile, &up, &from);
-
 #define GEMM(ROWS)                                                                                                    \
   extern "C" __global__ void __launch_bounds__(128, 2) gemm_##ROWS(GEMM_ARGUMENTS) {                                  \
     GEMM_PLACE(ROWS, 128)                                                                                             \
@@ -280,8 +231,7 @@ template <int ROWS> struct WarpTiles {
   }
 GEMM(128)
 GEMM(64)
-
-#if __CUDA_ARCH_FEAT_SM90_ALL
+#else
 // Two groups of four warps, each 64 tokens x ROWS rows.
 template <int ROWS> struct GroupTiles {
   float sums[ROWS / 8][4];

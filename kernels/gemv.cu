@@ -152,15 +152,14 @@ template <class F, int SETS, bool GATED> DEV void gemv(const Part& a, const Part
   }
 #define GEMV(F) GEMV_OF(F, gemv4, 1) GEMV_OF(F, gemv8, 2)
 
-// embed_<format>: x[n] = scale * W[token of row n]; grid: rows of the batch.
+// embed_<format>: x[n] = scale * W[token of row n], zeros in the padding of W; grid: rows of the batch.
 template <class F> DEV void embed(const Matrix& w, const Row* rows, float* x, u32 x_stride, float scale) {
   u32 token = rows[blockIdx.x].token;
   for (u32 k = threadIdx.x * 8; k < w.cols; k += blockDim.x * 8) {
     float weights[8];
     weights_at<F>(w, token, k, weights);
 #pragma unroll
-    for (int i = 0; i < 8; i++)
-      if (k + i < D) x[(u64)blockIdx.x * x_stride + k + i] = __fmul_rn(weights[i], scale);
+    for (int i = 0; i < 8; i++) x[(u64)blockIdx.x * x_stride + k + i] = __fmul_rn(weights[i], scale);
   }
 }
 

@@ -9,7 +9,6 @@
 //
 // For caches in bf16 and heads of 64 or 128; attention.cu has what serves the others.
 
-#define GROUP (H / KV)
 #define HEADS_ON_TENSOR_CORES (!KV_FLOAT && (HD == 64 || HD == 128) && GROUP <= 8)
 #if HEADS_ON_TENSOR_CORES
 

@@ -1,29 +1,5 @@
 // What happens between the products: norms, rotations, the write into the cache.
 
-// kind: 0 RMS, 1 layer norm; weight (the offset added) and bias f32 [width], bias may be null.
-struct Norm {
-  const float *weight, *bias;
-  u32 kind;
-  float eps;
-};
-
-// Mean and 1 / deviation over a block's row.
-DEV float2 moments(const float* x, u32 width, const Norm& norm) {
-  float mean = 0;
-  if (norm.kind == 1) {
-    float sum = 0;
-    for (u32 i = threadIdx.x; i < width; i += blockDim.x) sum += x[i];
-    mean = block_sum(sum) / width;
-  }
-  float squares = 0;
-  for (u32 i = threadIdx.x; i < width; i += blockDim.x) squares = fmaf(x[i] - mean, x[i] - mean, squares);
-  return make_float2(mean, 1 / sqrtf(block_sum(squares) / width + norm.eps));
-}
-DEV float normed(float x, float2 moment, const Norm& norm, u32 i) {
-  float y = (x - moment.x) * moment.y * norm.weight[i];
-  return norm.bias ? y + norm.bias[i] : y;
-}
-
 // out[n] = norm(x[from[n]]), or of x[n] where `from` is null; grid: rows, a block each.
 extern "C" __global__ void __launch_bounds__(1024) norm_rows(Norm norm, const float* x, u32 x_stride, const u32* from, float* out, u32 out_stride, u32 width) {
   const float* row = x + (u64)(from ? from[blockIdx.x] : blockIdx.x) * x_stride;
@@ -39,22 +15,6 @@ extern "C" __global__ void __launch_bounds__(1024) add_norm(Norm norm, const flo
   for (u32 i = threadIdx.x; i < width; i += blockDim.x) x[(u64)blockIdx.x * stride + i] += normed(row[i], moment, norm, i);
 }
 
-#if KV_FLOAT
-typedef float KvT;
-DEV float kv_value(KvT v) { return v; }
-DEV KvT kv_bits(float v) { return v; }
-#else
-typedef u16 KvT;
-DEV float kv_value(KvT v) { return bf16_value(v); }
-DEV KvT kv_bits(float v) { return bf16_bits(v); }
-#endif
-
-// One head's keys of a page; its values follow those of all heads. Page: [layers][2][KV][PAGE][HD]
-DEV KvT* page_keys(const Row& row, u32 layer, u32 head, u32 position) {
-  return (KvT*)row.pages[position / PAGE] + ((u64)(layer * 2 * KV + head) * PAGE + position % PAGE) * HD;
-}
-#define VALUES_OFFSET ((u64)KV * PAGE * HD)
-
 // Norms of q and k, rotation, and the write of k and v into the cache.
 // grid: (H + 2 KV, rows), a warp a head. table: float2 (cos, sin) [T][rotary / 2], magnitude applied.
 extern "C" __global__ void __launch_bounds__(32) rotate(const Row* rows, u32 layer, float* query, const float* key, const float* value, u32 q_stride, u32 kv_stride,
@@ -64,8 +24,8 @@ extern "C" __global__ void __launch_bounds__(32) rotate(const Row* rows, u32 lay
   bool is_query = head < H, is_value = head >= H + KV;
   float* own = query + (u64)blockIdx.y * q_stride + head * HD;
   const float* from = is_query ? own : is_value ? value + (u64)blockIdx.y * kv_stride + (head - H - KV) * HD : key + (u64)blockIdx.y * kv_stride + (head - H) * HD;
-  constexpr int EACH = (HD + 31) / 32;
-  __shared__ float x[HD];
+  constexpr int EACH = (HD_MOST + 31) / 32;
+  __shared__ float x[HD_MOST];
   float own_x[EACH];
 #pragma unroll
   for (int i = 0; i < EACH; i++) own_x[i] = i * 32 + lane < HD ? from[i * 32 + lane] : 0;

@@ -3,7 +3,7 @@
 priv/checksums.txt, the list of all archives of this version in dist/.
 
 Before that the library is looked at: what it is built for, which libraries it needs, how new a glibc has to be, and
-whether the GPU code of kernels/*.ptx, where there is any, is in it. The surprise: on Linux the archive's copy differs
+whether the GPU code for any model, kernels/generic.ptxs, is in it and for old enough drivers. The surprise: on Linux the archive's copy differs
 from the built one in a few bytes. The linker marks a version of glibc as needed even where every symbol of it is weak
 and does not need to be there; the copy says so. With --list, priv/checksums.txt is all that is written: so a release
 collects the archives of several machines.
@@ -19,6 +19,7 @@ import struct
 import subprocess
 import sys
 import tarfile
+import zlib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,6 +29,8 @@ LIBRARY = "viva_tensor_nif.so"
 # Debian 12, Ubuntu 22.04 and Red Hat 9 have it or newer.
 GLIBC_FLOOR = (2, 34)
 SYSTEM_LIBRARIES = re.compile(r"lib(c|m|gcc_s|dl|pthread|rt)\.so\.\d+|ld-linux[-\w]*\.so\.\d+")
+# That of CUDA 12.0, for drivers from 525.60 on.
+PTX = ("8.0", "sm_80")
 MACHINES = {"x86_64": 62, "aarch64": 183}
 VERNEED_WEAK = 2
 
@@ -121,13 +124,29 @@ def check_weak(library: Path, expected: str) -> None:
         raise Failure(f"readelf says that it needs glibc {newest}, and not {expected}")
 
 
+def ptx_texts(packed: bytes) -> dict[str, str]:
+    """The texts of kernels/generic.ptxs: see native/engine/src/backend/cuda/generic.rs."""
+    if packed[:8] != b"vivaptx1":
+        raise Failure("kernels/generic.ptxs is none: make kernels")
+    parts, at = [], 24
+    while at < len(packed):
+        size = struct.unpack_from("<I", packed, at)[0]
+        parts.append(packed[at + 4 : at + 4 + size])
+        at += 4 + size
+    return {name.decode(): zlib.decompress(text, wbits=-15).decode() for name, text in zip(parts[::2], parts[1::2])}
+
+
 def check_gpu_code(data: bytes) -> str:
-    """Packaged builds bring generic GPU code along, where the repository has it."""
-    files = sorted((ROOT / "kernels").glob("*.ptx"))
-    for file in files:
-        if file.read_bytes().strip() not in data:
-            raise Failure(f"kernels/{file.name} is not in the library")
-    return ", ".join(file.name for file in files) or "no generic GPU code"
+    """Packaged builds bring GPU code along for machines with a driver and no libnvrtc."""
+    packed = (ROOT / "kernels" / "generic.ptxs").read_bytes()
+    if packed not in data:
+        raise Failure("kernels/generic.ptxs is not in the library")
+    texts = ptx_texts(packed)
+    for name, text in texts.items():
+        versions = re.findall(r"^\.version (\S+)\n\.target (\S+)", text, re.MULTILINE)
+        if versions != [PTX]:
+            raise Failure(f"{name} is PTX {versions}, not {PTX}")
+    return f"GPU code for any model ({len(texts)} texts of PTX {PTX[0]}, {len(packed) / 1e6:.1f} MB)"
 
 
 def archive(data: bytes, path: Path) -> None:
@@ -157,9 +176,9 @@ def make(library: Path, target: str) -> None:
             checked.write_bytes(data)
             check_needed(checked)
             check_weak(checked, says[-1])
+            says.append(check_gpu_code(data))
     finally:
         checked.unlink(missing_ok=True)
-    says.append(check_gpu_code(data))
     path = DIST / f"viva_tensor_nif-{version()}-{target}.tar.gz"
     archive(bytes(data), path)
     print(f"{path.relative_to(ROOT)}: {path.stat().st_size / 1e6:.1f} MB; {', '.join(says)}")

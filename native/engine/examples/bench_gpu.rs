@@ -17,7 +17,7 @@ use viva_tensor_engine::{
             driver::Device,
             forward::{CHUNK, CudaModel, Slot},
             profile::KernelTime,
-            program::{Dimensions, KvFormat, Program},
+            program::{Dimensions, KvFormat, Program, is_wide},
             weights::{Matrix, kernel_names},
         },
         weights::{Layer, Norm, Packed, Weights},
@@ -159,8 +159,9 @@ fn build(device: &Arc<Device>, shape: &Shape, format: Format, context: usize) ->
         eprintln!("{}: the general road", shape.name);
     }
     let names = kernel_names(&weights);
-    let image = Program::new(&dimensions, &names, plan.as_ref()).image(device.capability)?;
-    Ok((CudaModel::new(spec, weights, device, &dimensions, plan.as_ref(), &image, context)?, bytes as u64))
+    let program = Program::new(&dimensions, &names, plan.as_ref(), is_wide(device.capability));
+    let module = program.module(device)?;
+    Ok((CudaModel::new(spec, weights, device, &dimensions, plan.as_ref(), module, context)?, bytes as u64))
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

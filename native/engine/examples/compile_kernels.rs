@@ -1,17 +1,19 @@
-//! Compiles every kernel for every architecture with NVRTC, without a GPU, and looks at what ptxas says of it.
+//! Compiles every kernel for every architecture with NVRTC, without a GPU, and looks at what ptxas says of it; then the code
+//! for any model, as PTX.
 //!
-//! Fails at an error, and where a kernel keeps something in local memory, a spill or a stack frame, that is not `KNOWN`. VIVA_TENSOR_PTX names
-//! a folder for the PTX of the generic shapes.
+//! `compile_kernels FILE` writes the PTX to FILE; with --generic that is all it does. Fails at an error, and where a kernel
+//! keeps something in local memory, a spill or a stack frame, that is not `KNOWN`.
 
-use std::{collections::BTreeSet, process::ExitCode};
+use std::{env, error::Error, fs, process::ExitCode};
 
 use rayon::prelude::*;
 use viva_tensor_engine::{
     backend::cuda::{
         argument::kernel_name,
         decode::Plan,
+        generic::{self, Generic},
         nvrtc::nvrtc,
-        program::{Dimensions, KvFormat, Program},
+        program::{Dimensions, KvFormat, Piece},
         tensor,
         weights::BLOCKED_F8,
     },
@@ -58,9 +60,29 @@ fn plan(architecture: &str, shape: usize) -> Option<Plan> {
     })
 }
 
-/// Adds to `lines` what is wrong, and returns the number of kernels.
-fn look(log: &str, program: &str, lines: &mut Vec<String>) -> usize {
-    let (mut kernel, mut kernels) = ("", 0);
+/// What is compiled for an architecture, each with what it is for.
+fn pieces(architecture: &str) -> Vec<(String, Piece)> {
+    let formats = Format::ALL.map(kernel_name).into_iter().chain([BLOCKED_F8]);
+    let mut all: Vec<_> = formats.map(|name| (name.to_owned(), Piece::format(name))).collect();
+    all.extend([("prompts".into(), Piece::prompts(false)), ("choice".into(), Piece::choice())]);
+    if architecture == "sm_90a" {
+        all.push(("prompts on Hopper".into(), Piece::prompts(true)));
+    }
+    for (i, shape) in SHAPES.iter().enumerate() {
+        let [width, heads, kv_heads, head_dim, span] = *shape;
+        let (kv_format, splits) = (KvFormat::Bf16, 132 / kv_heads.max(8));
+        let dimensions = Dimensions { width, heads, kv_heads, head_dim, kv_format, span, splits };
+        all.push((format!("attention {shape:?}"), Piece::attention(&dimensions)));
+        if dimensions.heads_on_tensor_cores() {
+            all.push((format!("token {shape:?}"), Piece::token(&dimensions, plan(architecture, i).as_ref())));
+        }
+    }
+    all
+}
+
+/// What there is to say of a program's log: lines that tell what is wrong, and how many kernels there are.
+fn look(log: &str, program: &str) -> (Vec<String>, usize) {
+    let (mut lines, mut kernel, mut kernels) = (vec![], "", 0);
     for line in log.lines() {
         if let Some((_, rest)) = line.split_once("Compiling entry function '") {
             kernel = rest.split('\'').next().unwrap_or(rest);
@@ -77,42 +99,59 @@ fn look(log: &str, program: &str, lines: &mut Vec<String>) -> usize {
             lines.push(format!("{program}: {line}"));
         }
     }
-    kernels
-}
-
-/// What there is to say of an architecture: lines to print, and how many of them are wrong.
-fn check(architecture: &str) -> Result<(Vec<String>, usize)> {
-    let mut lines = vec![];
-    let compiled = tensor::compile(architecture, &["--ptxas-options=-v"])?;
-    let mut kernels = look(&compiled.log, &format!("{architecture} tensors"), &mut lines);
-    for (i, [width, heads, kv_heads, head_dim, span]) in SHAPES.into_iter().enumerate() {
-        // The products do not depend on the shape: all formats once.
-        let all = Format::ALL.map(kernel_name).into_iter().chain([BLOCKED_F8]);
-        let formats: BTreeSet<&str> = if i == 0 { all.collect() } else { BTreeSet::from(["bf16"]) };
-        let (kv_format, splits) = (KvFormat::Bf16, 132 / kv_heads.max(8));
-        let dimensions = Dimensions { width, heads, kv_heads, head_dim, kv_format, span, splits };
-        let program = Program::new(&dimensions, &formats, plan(architecture, i).as_ref());
-        let compiled = program.compile(architecture, &["--ptxas-options=-v"])?;
-        kernels += look(&compiled.log, &format!("{architecture} {:?}", SHAPES[i]), &mut lines);
-    }
     if kernels == 0 {
-        lines.push(format!("{architecture}: ptxas said nothing"));
+        lines.push(format!("{program}: ptxas said nothing"));
     }
-    let wrong = lines.len();
-    lines.push(format!("{architecture}: {kernels} kernels"));
-    Ok((lines, wrong))
+    (lines, kernels)
 }
 
-fn main() -> Result<ExitCode> {
+/// Checks all architectures; returns how much is wrong.
+fn check_all() -> Result<usize> {
+    let mut wrong = 0;
+    for architecture in ARCHITECTURES {
+        let verbose = ["--ptxas-options=-v"];
+        let log = |piece: &Piece| Ok(piece.compile(architecture, &verbose)?.log);
+        let check = |(name, piece): &(String, Piece)| Ok(look(&log(piece)?, &format!("{architecture} {name}")));
+        // A minute or more of one core.
+        let mut checked: Vec<Result<_>> = pieces(architecture).par_iter().map(check).collect();
+        let tensors = tensor::compile(architecture, &verbose)?;
+        checked.push(Ok(look(&tensors.log, &format!("{architecture} tensors"))));
+        let mut kernels = 0;
+        for checked in checked {
+            let (lines, count) = checked?;
+            lines.iter().for_each(|line| println!("{line}"));
+            wrong += lines.len();
+            kernels += count;
+        }
+        println!("{architecture}: {kernels} kernels");
+    }
+    Ok(wrong)
+}
+
+/// The code for any model.
+fn generic() -> Result<Vec<u8>> {
+    let pieces = generic::pieces();
+    let compile =
+        |(name, piece): &(String, Piece)| Ok((name.clone(), piece.compile(generic::ARCHITECTURE, &[])?.image));
+    Ok(Generic::new(pieces.par_iter().map(compile).collect::<Result<_>>()?)?.to_bytes())
+}
+
+fn main() -> std::result::Result<ExitCode, Box<dyn Error>> {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let (only_generic, file) = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [file] => (false, file),
+        ["--generic", file] => (true, file),
+        _ => return Err("usage: compile_kernels [--generic] FILE".into()),
+    };
     let compiler = nvrtc()?;
     println!("NVRTC {}.{}", compiler.version.0, compiler.version.1);
-    let mut wrong = 0;
-    // Each takes a minute or more of one core.
-    let checked: Vec<_> = ARCHITECTURES.into_par_iter().map(check).collect();
-    for checked in checked {
-        let (lines, bad) = checked?;
-        lines.iter().for_each(|line| println!("{line}"));
-        wrong += bad;
+    if !only_generic && check_all()? > 0 {
+        return Ok(ExitCode::FAILURE);
     }
-    Ok(if wrong == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let bytes = generic()?;
+    // Nobody is to build with a half.
+    fs::write(format!("{file}.new"), &bytes)?;
+    fs::rename(format!("{file}.new"), file)?;
+    println!("{}: {} KB, PTX {}", generic::ARCHITECTURE, bytes.len() >> 10, generic::PTX_VERSION);
+    Ok(ExitCode::SUCCESS)
 }

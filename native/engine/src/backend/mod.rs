@@ -170,7 +170,9 @@ impl Backend {
             }
             Backend::Cuda(model) => {
                 let device = model.device();
-                describe(model.weights(), format!("cuda:{}", device.ordinal), device.name.clone(), 1)
+                let code = if model.is_generic { ", kernels for any model (no libnvrtc)" } else { "" };
+                let note = format!("{}{code}", device.name);
+                describe(model.weights(), format!("cuda:{}", device.ordinal), note, 1)
             }
         }
     }

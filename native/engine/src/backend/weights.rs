@@ -3,7 +3,12 @@
 //! Loading runs in slices: `Loading::step` reads some bounded chunks of rows and hands them to the backend's `Store`, which
 //! may read them side by side; what goes into another format is packed in between. Tied linears are read once and shared.
 
-use std::{collections::HashMap, mem, ops::Range, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    mem,
+    ops::Range,
+    sync::Arc,
+};
 
 use super::repack::Repacking;
 use crate::{
@@ -127,6 +132,8 @@ pub struct Loading<S: Store> {
     rows_in: usize,
     pub done_bytes: u64,
     pub total_bytes: u64,
+    /// Those that the matrices will have.
+    pub formats: BTreeSet<Format>,
     chunk: Vec<u8>,
     repacking: Repacking,
 }
@@ -145,6 +152,7 @@ impl<S: Store> Loading<S> {
             rows_in: 0,
             done_bytes: 0,
             total_bytes: 0,
+            formats: BTreeSet::new(),
             chunk: vec![],
             repacking: Repacking::default(),
         };
@@ -158,7 +166,9 @@ impl<S: Store> Loading<S> {
                     let cols = cols(tensor).unwrap_or(0);
                     (packing.format.bytes_of(cols).unwrap_or(0) + 4 * packing.scales(cols)) as u64
                 };
-                wanted_bytes += slice.rows.len() as u64 * loading.packing(linear, tensor)?.map_or(stored_bytes, packed);
+                let packing = loading.packing(linear, tensor)?;
+                loading.formats.insert(packing.map_or(tensor.format, |packing| packing.format));
+                wanted_bytes += slice.rows.len() as u64 * packing.map_or(stored_bytes, packed);
             }
         }
         let free_bytes = loading.store.free_bytes();

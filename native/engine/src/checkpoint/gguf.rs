@@ -100,7 +100,8 @@ fn place(source: &Source, file: usize, infos: Vec<RawInfo>, data_start: u64, ali
         let end = info.offset.checked_add(bytes).filter(|&end| end <= data_bytes);
         let (true, Some(end)) = (info.offset.is_multiple_of(alignment), end) else {
             let expected = format!("a multiple of {alignment} with {bytes} bytes behind it in {data_bytes} of data");
-            return Err(Error::malformed(info.at(source), expected, format!("offset {}", info.offset)));
+            let hint = if end.is_none() { " (is the file cut short?)" } else { "" };
+            return Err(Error::malformed(info.at(source), expected, format!("offset {}{hint}", info.offset)));
         };
         extents.push(Extent { start: info.offset, end, name: &info.name });
         sizes.push(bytes);

@@ -82,7 +82,8 @@ fn check_coverage(source: &Source, entries: &BTreeMap<String, RawTensor>, data_b
         if start > end || end > data_bytes {
             let at = format!("{}: tensor {}", show(source.path()), quote(name));
             let expected = format!("a range of the {data_bytes} bytes of data");
-            return Err(Error::malformed(at, expected, format!("bytes {start} to {end}")));
+            let hint = if end > data_bytes { " (is the file cut short?)" } else { "" };
+            return Err(Error::malformed(at, expected, format!("bytes {start} to {end}{hint}")));
         }
         extents.push(Extent { start, end, name });
     }

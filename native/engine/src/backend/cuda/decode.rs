@@ -9,7 +9,8 @@ use bytemuck::{Pod, Zeroable};
 
 use super::{
     argument::{Argument, DecodeArgument, kernel_name},
-    driver::{Device, Kernel, Memory, Module},
+    driver::{Device, Memory},
+    module::{Kernel, Module},
     pass::{Angles, Pass, activation_code},
     program::Dimensions,
     weights::{Matrix, Weights},

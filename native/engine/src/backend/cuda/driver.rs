@@ -6,10 +6,9 @@
 //! The one surprise: a context is current to a thread, and slices come on any thread, so `Device::enter` opens each.
 
 use std::{
-    collections::BTreeSet,
-    ffi::{CString, c_int, c_void},
+    ffi::{c_int, c_void},
     ops::Range,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, OnceLock},
 };
 
 use cudarc::driver::{
@@ -17,11 +16,11 @@ use cudarc::driver::{
     sys,
 };
 
-use super::{argument::Argument, reaper, timer::Timer};
+use super::{argument::Argument, module::Kernel, reaper, timer::Timer};
 use crate::error::{Error, Result};
 
 /// What this file calls.
-const SYMBOLS: [&str; 42] = [
+const SYMBOLS: [&str; 43] = [
     "cuInit",
     "cuDriverGetVersion",
     "cuDeviceGet",
@@ -54,6 +53,7 @@ const SYMBOLS: [&str; 42] = [
     "cuModuleLoadData",
     "cuModuleUnload",
     "cuModuleGetFunction",
+    "cuModuleGetGlobal_v2",
     "cuFuncSetAttribute",
     "cuFuncGetAttribute",
     "cuLaunchKernel",
@@ -239,17 +239,6 @@ impl Device {
         let stream = result::stream::create(result::stream::StreamKind::NonBlocking);
         let stream = stream.map_err(|error| failed("cuStreamCreate", error))?;
         Ok(Stream { device: Arc::clone(self), stream, timer: Mutex::new(None) })
-    }
-
-    /// Code for this device: a cubin or a PTX text.
-    pub fn module(self: &Arc<Self>, image: &[u8]) -> Result<Module> {
-        self.enter()?;
-        // PTX must end in a zero; a cubin does not mind one.
-        let mut image = image.to_vec();
-        image.push(0);
-        // SAFETY: the image outlives the call, and `Module` unloads the module.
-        let module = unsafe { result::module::load_data(image.as_ptr().cast()) };
-        Ok(Module { device: Arc::clone(self), module: module.map_err(|error| failed("cuModuleLoadData", error))? })
     }
 }
 
@@ -516,70 +505,5 @@ impl Drop for Graph {
             // SAFETY: made in `record`.
             let _ = unsafe { result::graph::exec_destroy(self.executable) };
         }
-    }
-}
-
-/// Loaded code.
-#[derive(Debug)]
-pub struct Module {
-    device: Arc<Device>,
-    module: sys::CUmodule,
-}
-
-// SAFETY: modules may be used from any thread.
-unsafe impl Send for Module {}
-// SAFETY: as above.
-unsafe impl Sync for Module {}
-
-impl Module {
-    pub fn kernel(&self, name: &str) -> Result<Kernel> {
-        let c_name = CString::new(name).map_err(|_| Error::Internal { reason: format!("kernel {name:?}") })?;
-        // SAFETY: the module lives.
-        let function = unsafe { result::module::get_function(self.module, c_name) };
-        let function = function.map_err(|error| failed(&format!("cuModuleGetFunction({name})"), error))?;
-        Ok(Kernel { function, name: kept(name) })
-    }
-}
-
-impl Drop for Module {
-    fn drop(&mut self) {
-        if self.device.enter().is_ok() {
-            // SAFETY: loaded in `module`.
-            let _ = unsafe { result::module::unload(self.module) };
-        }
-    }
-}
-
-/// A function of a module, which must outlive it.
-#[derive(Debug, Clone, Copy)]
-pub struct Kernel {
-    function: sys::CUfunction,
-    pub(super) name: &'static str,
-}
-
-/// The text for good; there are only so many kernels.
-fn kept(name: &str) -> &'static str {
-    static NAMES: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
-    let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(known) = names.get(name) {
-        return known;
-    }
-    let name: &'static str = Box::leak(Box::<str>::from(name));
-    names.insert(name);
-    name
-}
-
-// SAFETY: functions may be launched from any thread.
-unsafe impl Send for Kernel {}
-// SAFETY: as above.
-unsafe impl Sync for Kernel {}
-
-impl Kernel {
-    /// Allows launches with so much shared memory.
-    pub fn allow_shared(&self, bytes: u32) -> Result<()> {
-        let attribute = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
-        // SAFETY: the function's module lives.
-        let done = unsafe { result::function::set_function_attribute(self.function, attribute, bytes as c_int) };
-        done.map_err(|error| failed("cuFuncSetAttribute", error))
     }
 }

@@ -18,8 +18,9 @@ use std::{
 use super::{
     argument::{Argument, HeadsArgument, PartArgument},
     decode::{Decoder, Plan},
-    driver::{Device, Kernel, Memory, Module},
+    driver::{Device, Memory},
     kv_cache::KvCache,
+    module::{Kernel, Module},
     pass::{Angles, Kernels, Mode, Pass, Plane, Row, upload_angles},
     prefill::Prefill,
     program::{Dimensions, PAGE},
@@ -59,6 +60,8 @@ pub struct CudaModel {
     /// Of prompts; None: they run through the products of decoding.
     prefill: Option<Prefill>,
     context: usize,
+    /// Whether its code is that for any model.
+    pub is_generic: bool,
     pub(super) pass: Mutex<Pass>,
     /// What a decoding pass took last; 0: none was.
     nanoseconds: AtomicU64,
@@ -78,18 +81,17 @@ pub struct Slot<'a> {
 }
 
 impl CudaModel {
-    /// `weights` were loaded to `device`, for which `image` was compiled.
+    /// `weights` were loaded to `device`, `module` is its code.
     pub fn new(
         spec: ModelSpec,
         weights: HostNormed,
         device: &Arc<Device>,
         dimensions: &Dimensions,
         plan: Option<&Plan>,
-        image: &[u8],
+        module: Module,
         context: usize,
     ) -> Result<Self> {
         let weights = weights::with_norms(device, weights)?;
-        let module = device.module(image)?;
         let (names, embedding) = (weights::kernel_names(&weights), weights.embedding.format());
         let kernels = Kernels::new(&module, &names, embedding, dimensions)?;
         let angles: Vec<_> =
@@ -109,6 +111,7 @@ impl CudaModel {
             decoder,
             prefill,
             context,
+            is_generic: false,
             pass,
             nanoseconds,
             _module: module,
@@ -517,9 +520,7 @@ impl CudaModel {
         let spec = &self.spec.layers[index];
         let window = spec.window.map_or(0, |window| u32::try_from(window).unwrap_or(0));
         let (heads, kv_heads) = (self.spec.heads as u32, self.spec.kv_heads as u32);
-        let group = heads / kv_heads;
-        let together = if group <= 8 { group } else { [8, 4, 2, 1].into_iter().find(|n| group % n == 0).unwrap_or(1) };
-        let blocks = kv_heads * (group / together);
+        let blocks = kv_heads * (heads / kv_heads / self.dimensions.together() as u32);
         let threads = self.dimensions.span as u32;
         let mut arguments = vec![
             Argument::Address(pass.rows.at()),

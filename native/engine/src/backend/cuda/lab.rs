@@ -4,9 +4,10 @@ use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
 use super::{
     argument::{Argument, PartArgument, kernel_name},
-    driver::{Device, Module},
+    driver::Device,
+    module::Module,
     pass::{Mode, Plane, Row},
-    program::{Dimensions, KvFormat, Program},
+    program::{Dimensions, KvFormat, Program, is_wide},
     sampling::{Feed, Sampler},
     upload::Vram,
     weights::{BLOCKED_F8, Matrix},
@@ -35,8 +36,9 @@ impl Lab {
         if format == Format::F8E4m3 {
             names.insert(BLOCKED_F8);
         }
-        let image = Program::new(&dimensions, &names, None).image(device.capability)?;
-        Ok(Lab { device: Arc::clone(device), format, module: device.module(&image)? })
+        let program = Program::new(&dimensions, &names, None, is_wide(device.capability));
+        let module = program.module(device)?;
+        Ok(Lab { device: Arc::clone(device), format, module })
     }
 
     /// A matrix of stored rows.

@@ -8,7 +8,8 @@ use bytemuck::cast_slice;
 
 use super::{
     argument::kernel_name,
-    driver::{Device, Memory, Module, Stream},
+    driver::{Device, Memory, Stream},
+    module::Module,
     pass::{Mode, Plane, Row},
     prefill::{Attention, Prefill},
     program::{Dimensions, PAGE, Program},
@@ -76,8 +77,8 @@ impl PromptLab {
         is_wide: bool,
     ) -> Result<Self> {
         let names = formats.iter().map(|format| kernel_name(*format)).collect();
-        let image = Program::new(dimensions, &names, None).image(device.capability)?;
-        let (module, stream) = (device.module(&image)?, device.stream()?);
+        let module = Program::new(dimensions, &names, None, is_wide).module(device)?;
+        let stream = device.stream()?;
         Ok(PromptLab { device: Arc::clone(device), dimensions: dimensions.clone(), module, is_wide, stream })
     }
 

@@ -12,8 +12,9 @@ use bytemuck::{Pod, Zeroable};
 
 use super::{
     argument::{Argument, EndingArgument, kernel_name},
-    driver::{Device, Graph, Kernel, Memory, Module, Pinned, Stream},
+    driver::{Device, Graph, Memory, Pinned, Stream},
     forward::{ARGMAX_PARTS, BATCH, CHUNK, STEPS},
+    module::{Kernel, Module},
     program::Dimensions,
     sampling::Sampler,
 };
@@ -112,14 +113,13 @@ impl Kernels {
             let kernel = |kind: &str| module.kernel(&format!("{kind}_{name}"));
             Ok((*name, [kernel("gemv4")?, kernel("gemv4_gated")?, kernel("gemv8")?, kernel("gemv8_gated")?]))
         };
-        let heads = || {
-            let attend = module.kernel("attend_heads")?;
+        let heads = |attend: Kernel| {
             attend.allow_shared(dimensions.attend_bytes() as u32)?;
             Ok([attend, module.kernel("combine_splits")?])
         };
         Ok(Kernels {
             gemv: names.iter().map(gemv).collect::<Result<_>>()?,
-            heads: dimensions.heads_on_tensor_cores().then(heads).transpose()?,
+            heads: module.find("attend_heads")?.map(heads).transpose()?,
             embed: module.kernel(&format!("embed_{}", kernel_name(embedding)))?,
             norm_rows: module.kernel("norm_rows")?,
             add_norm: module.kernel("add_norm")?,

@@ -13,8 +13,9 @@ use std::{
 
 use super::{
     argument::{Argument, MatrixArgument, kernel_name},
-    driver::{Device, Kernel, Memory, Module, Stream},
+    driver::{Device, Memory, Stream},
     forward::{CHUNK, CudaModel},
+    module::{Kernel, Module},
     pass::{Mode, Pass, Plane},
     program::{Dimensions, KvFormat},
     weights::{Layer, Matrix, Norm, Weights},
@@ -114,7 +115,7 @@ impl Prefill {
         if is_exact || dimensions.kv_format == KvFormat::F32 {
             return Ok(None);
         }
-        let is_wide = device.capability.0 == 9;
+        let is_wide = module.find("gemm_wide_128")?.is_some();
         Prefill::new(device, module, Some(dimensions), &launches, is_wide).map(Some)
     }
 
@@ -126,9 +127,9 @@ impl Prefill {
         is_wide: bool,
     ) -> Result<Prefill> {
         let gemms = [Gemm::new(module, is_wide, 128)?, Gemm::new(module, is_wide, 64)?];
-        let flash = match dimensions.and_then(|dimensions| flash_bytes(dimensions.head_dim)) {
-            Some(shared) if shared <= device.shared_bytes => {
-                let kernel = module.kernel("flash")?;
+        let shared = dimensions.and_then(|dimensions| flash_bytes(dimensions.head_dim));
+        let flash = match (shared, module.find("flash")?) {
+            (Some(shared), Some(kernel)) if shared <= device.shared_bytes => {
                 kernel.allow_shared(shared)?;
                 Some((kernel, shared))
             }

@@ -1,31 +1,49 @@
-//! The kernels of a model: sources, the model's dimensions as macros, and the formats that it uses.
+//! The kernels of a model in pieces: sources, the model's dimensions as macros, and the formats that it uses.
 //!
-//! What NVRTC makes of them is kept by `cubin_cache`, so a model's second load compiles nothing.
+//! Each piece is a program of its own, so that all are compiled side by side, and one that no dimension goes into (the
+//! products of a format) serves every model. What NVRTC makes of them is kept by `cubin_cache`, so a model's second load
+//! compiles nothing.
 
-use std::{collections::BTreeSet, fmt::Write};
+use std::{collections::BTreeSet, fmt::Write, sync::Arc};
 
 use super::{
     argument::kernel_name,
+    compiling::Compiling,
     cubin_cache,
     decode::Plan,
+    driver::Device,
+    module::Module,
     nvrtc::{Compiled, nvrtc},
     weights::BLOCKED_F8,
 };
 use crate::{error::Result, model::spec::ModelSpec, quant::Format};
 
-const SOURCES: [&str; 12] = [
-    include_str!("../../../../../kernels/machine.cuh"),
-    include_str!("../../../../../kernels/common.cuh"),
-    include_str!("../../../../../kernels/formats.cuh"),
-    include_str!("../../../../../kernels/dot.cuh"),
-    include_str!("../../../../../kernels/gemv.cu"),
-    include_str!("../../../../../kernels/pointwise.cu"),
-    include_str!("../../../../../kernels/gemm.cu"),
-    include_str!("../../../../../kernels/attention.cu"),
-    include_str!("../../../../../kernels/flash.cu"),
-    include_str!("../../../../../kernels/heads.cu"),
-    include_str!("../../../../../kernels/sample.cu"),
-    include_str!("../../../../../kernels/decode.cu"),
+macro_rules! kernel {
+    ($name:ident, $file:literal) => {
+        pub(super) const $name: &str = include_str!(concat!("../../../../../kernels/", $file));
+    };
+}
+kernel!(MACHINE, "machine.cuh");
+kernel!(COMMON, "common.cuh");
+kernel!(FORMATS, "formats.cuh");
+kernel!(DOT, "dot.cuh");
+kernel!(HALVES, "halves.cuh");
+kernel!(NORM, "norm.cuh");
+kernel!(CACHE, "cache.cuh");
+kernel!(BEST, "best.cuh");
+kernel!(GEMV, "gemv.cu");
+kernel!(GEMM, "gemm.cu");
+kernel!(POINTWISE, "pointwise.cu");
+kernel!(ATTENTION, "attention.cu");
+kernel!(FLASH, "flash.cu");
+kernel!(HEADS, "heads.cu");
+kernel!(SAMPLE, "sample.cu");
+kernel!(DECODE, "decode.cu");
+
+/// All of them.
+pub(super) const SOURCES: [&str; 16] = [
+    MACHINE, COMMON, FORMATS, DOT, HALVES, NORM, CACHE, BEST, GEMV, GEMM, POINTWISE, ATTENTION, FLASH, HEADS, SAMPLE,
+    DECODE,
 ];
 
 /// Positions of a page of the cache.
@@ -64,15 +82,20 @@ pub struct Dimensions {
     pub splits: usize,
 }
 
+/// HEADS of kernels/attention.cu: of a group, as many as go together.
+fn together(group: usize) -> usize {
+    if group <= 8 {
+        return group.max(1);
+    }
+    [8, 4, 2].into_iter().find(|heads| group.is_multiple_of(*heads)).unwrap_or(1)
+}
+
 /// Most splits: more would only wait for each other.
 const SPLITS: usize = 16;
 
 impl Dimensions {
     pub fn of(spec: &ModelSpec, kv_format: KvFormat, context: usize, multiprocessors: u32) -> Dimensions {
-        let group = spec.heads / spec.kv_heads.max(1);
-        // As HEADS of kernels/attention.cu.
-        let heads = [8, 4, 2, 1].into_iter().find(|heads| group.is_multiple_of(*heads)).unwrap_or(1);
-        let heads = if group <= 8 { group } else { heads };
+        let heads = together(spec.heads / spec.kv_heads.max(1));
         let shared = |span: usize| 4 * heads * (spec.head_dim + span / 32 * (spec.head_dim + 34));
         let long = |span: &usize| context > 16384 && shared(*span) <= SHARED_BYTES;
         let span = [256, 128].into_iter().find(long).unwrap_or(64);
@@ -88,9 +111,27 @@ impl Dimensions {
         self.kv_format == KvFormat::Bf16 && matches!(self.head_dim, 64 | 128) && self.group() <= 8
     }
 
+    /// What the kernels are compiled with.
+    fn macros(&self) -> Vec<(&'static str, usize)> {
+        vec![
+            ("H", self.heads),
+            ("KV", self.kv_heads),
+            ("HD", self.head_dim),
+            ("PAGE", PAGE),
+            ("SPAN", self.span),
+            ("SPLITS", self.splits),
+            ("KV_FLOAT", usize::from(self.kv_format == KvFormat::F32)),
+        ]
+    }
+
     /// Query heads of a key-value head.
     pub fn group(&self) -> usize {
         self.heads / self.kv_heads.max(1)
+    }
+
+    /// Query heads that a block of attention takes.
+    pub fn together(&self) -> usize {
+        together(self.group())
     }
 
     /// Dynamic shared memory of `attend_heads`.
@@ -105,46 +146,62 @@ impl Dimensions {
     }
 }
 
-/// One source with its options, but for the architecture.
+/// One program for NVRTC, but for the architecture.
 #[derive(Debug, Clone)]
-pub struct Program {
+pub struct Piece {
     source: String,
     options: Vec<String>,
 }
 
-impl Program {
-    /// `formats` are the kernel names of the linears' formats.
-    pub fn new(dimensions: &Dimensions, formats: &BTreeSet<&str>, decode: Option<&Plan>) -> Program {
-        let mut source = decode.map(Plan::definitions).unwrap_or_default();
-        source.push_str(&SOURCES.join("\n"));
+impl Piece {
+    /// Sources, lines before and after them, and macros.
+    pub(super) fn new(before: &str, sources: &[&str], after: &str, macros: &[(&str, usize)]) -> Piece {
+        let mut source = before.to_owned();
         // Writing to a string does not fail.
-        for name in formats {
-            let _ = writeln!(source, "GEMV({name})");
+        for part in [MACHINE, COMMON].iter().chain(sources) {
+            let _ = writeln!(source, "{part}");
         }
-        // Single rows are read the same way whatever their scales serve.
-        let read = formats.iter().map(|name| if *name == BLOCKED_F8 { kernel_name(Format::F8E4m3) } else { name });
-        for name in read.collect::<BTreeSet<_>>() {
-            let _ = writeln!(source, "READ({name})");
-            // F16 is what it would become, and F32 would lose by it.
-            if ![Format::F16, Format::F32].map(kernel_name).contains(&name) {
-                let _ = writeln!(source, "HALVE({name})");
-            }
-        }
-        let options = [
-            ("D", dimensions.width),
-            ("H", dimensions.heads),
-            ("KV", dimensions.kv_heads),
-            ("HD", dimensions.head_dim),
-            ("PAGE", PAGE),
-            ("SPAN", dimensions.span),
-            ("SPLITS", dimensions.splits),
-            ("KV_FLOAT", usize::from(dimensions.kv_format == KvFormat::F32)),
-        ];
-        let mut options: Vec<String> = options.iter().map(|(name, value)| format!("-D{name}={value}")).collect();
+        source.push_str(after);
+        let mut options: Vec<String> = macros.iter().map(|(name, value)| format!("-D{name}={value}")).collect();
         // 177: a function that this model does not need.
         let fixed = ["--std=c++17", "-default-device", "--diag-suppress=177"];
         options.extend(fixed.map(String::from));
-        Program { source, options }
+        Piece { source, options }
+    }
+
+    /// The products of a format, by its kernel name, its embedding, and its turn to f16.
+    pub fn format(name: &str) -> Piece {
+        // Single rows are read the same way whatever their scales serve.
+        let read = if name == BLOCKED_F8 { kernel_name(Format::F8E4m3) } else { name };
+        let mut after = format!("GEMV({name})\nREAD({read})\n");
+        // F16 is what it would become, and F32 would lose by it.
+        if ![Format::F16, Format::F32].map(kernel_name).contains(&read) {
+            let _ = writeln!(after, "HALVE({read})");
+        }
+        Piece::new("", &[FORMATS, DOT, HALVES, GEMV], &after, &[])
+    }
+
+    /// The products of prompts; wide: those of Hopper.
+    pub fn prompts(is_wide: bool) -> Piece {
+        Piece::new("", &[FORMATS, HALVES, NORM, GEMM], "", &[("WIDE", usize::from(is_wide))])
+    }
+
+    /// The choice of the next token.
+    pub fn choice() -> Piece {
+        Piece::new("", &[FORMATS, BEST, SAMPLE], "", &[])
+    }
+
+    /// Norms, rotation and attention.
+    pub fn attention(dimensions: &Dimensions) -> Piece {
+        Piece::new("", &[NORM, CACHE, POINTWISE, ATTENTION, FLASH], "", &dimensions.macros())
+    }
+
+    /// Attention on tensor cores, and the whole token in one launch where there is a plan for it.
+    pub fn token(dimensions: &Dimensions, plan: Option<&Plan>) -> Piece {
+        let mut macros = dimensions.macros();
+        macros.push(("D", dimensions.width));
+        let before = plan.map(Plan::definitions).unwrap_or_default();
+        Piece::new(&before, &[FORMATS, DOT, NORM, CACHE, HEADS, BEST, DECODE], "", &macros)
     }
 
     /// Compiles, whatever the cache holds. `extra` are further options.
@@ -155,19 +212,47 @@ impl Program {
         nvrtc()?.compile(&self.source, &options)
     }
 
-    /// Code for a GPU: from the cache, or compiled and put there.
-    pub fn image(&self, capability: (i32, i32)) -> Result<Vec<u8>> {
-        let compiler = nvrtc()?;
-        let architecture = compiler.architecture(capability);
-        let version = format!("{}.{}", compiler.version.0, compiler.version.1);
+    /// What the cache knows a piece by, for an architecture.
+    pub(super) fn key(&self, architecture: &str) -> Result<u128> {
+        let version = nvrtc()?.version;
+        let version = format!("{}.{}", version.0, version.1);
         let mut parts = vec![self.source.as_bytes(), architecture.as_bytes(), version.as_bytes()];
         parts.extend(self.options.iter().map(String::as_bytes));
-        let key = cubin_cache::hash(&parts);
-        if let Some(image) = cubin_cache::read(key) {
-            return Ok(image);
-        }
-        let image = self.compile(&architecture, &[])?.image;
-        cubin_cache::write(key, &image);
-        Ok(image)
+        Ok(cubin_cache::hash(&parts))
     }
+}
+
+/// The pieces of a model.
+#[derive(Debug, Clone)]
+pub struct Program {
+    pub pieces: Vec<Piece>,
+}
+
+impl Program {
+    /// `formats` are the kernel names of the linears' formats; wide: prompts are multiplied as only Hopper can.
+    pub fn new(dimensions: &Dimensions, formats: &BTreeSet<&str>, decode: Option<&Plan>, is_wide: bool) -> Program {
+        let mut pieces = Program::without_weights(dimensions, is_wide).pieces;
+        pieces.extend(formats.iter().map(|name| Piece::format(name)));
+        if dimensions.heads_on_tensor_cores() {
+            pieces.push(Piece::token(dimensions, decode));
+        }
+        Program { pieces }
+    }
+
+    /// Those that do not depend on what the weights are.
+    pub fn without_weights(dimensions: &Dimensions, is_wide: bool) -> Program {
+        Program { pieces: vec![Piece::prompts(is_wide), Piece::attention(dimensions), Piece::choice()] }
+    }
+
+    /// Code on a GPU: from the cache, or compiled and put there.
+    pub fn module(&self, device: &Arc<Device>) -> Result<Module> {
+        let mut compiling = Compiling::new(device);
+        compiling.start(&self.pieces)?;
+        compiling.module()
+    }
+}
+
+/// Whether a GPU multiplies prompts as only Hopper can.
+pub fn is_wide(capability: (i32, i32)) -> bool {
+    capability.0 == 9
 }

@@ -10,8 +10,9 @@ use bytemuck::{Pod, Zeroable};
 
 use super::{
     argument::Argument,
-    driver::{Device, Kernel, Memory, Module, Pinned, Stream},
+    driver::{Device, Memory, Pinned, Stream},
     forward::{BATCH, STEPS},
+    module::{Kernel, Module},
 };
 use crate::{
     error::{Error, Result},

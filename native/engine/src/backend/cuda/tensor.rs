@@ -15,7 +15,8 @@ use cudarc::driver::result;
 use super::{
     argument::Argument,
     cubin_cache,
-    driver::{Device, Kernel, Memory, Module, Stream, failed},
+    driver::{Device, Memory, Stream, failed},
+    module::{Kernel, Module},
     nvrtc::{Compiled, nvrtc},
 };
 use crate::{
@@ -99,7 +100,7 @@ fn image(capability: (i32, i32)) -> Result<Vec<u8>> {
 
 impl Gpu {
     fn new(device: Arc<Device>) -> Result<Gpu> {
-        let module = device.module(&image(device.capability)?)?;
+        let module = device.module(image(device.capability)?)?;
         let mut names = vec!["cast".to_owned(), "reduced".to_owned()];
         for dtype in Dtype::ALL.map(|dtype| self::names(dtype).0) {
             for stem in ["unary", "binary", "reduce", "reduce_short", "short_rows", "long_rows", "product"] {

@@ -12,7 +12,8 @@ use cudarc::driver::{
 
 use super::{
     argument::{Argument, kernel_name},
-    driver::{Kernel, Stream, failed},
+    driver::{Stream, failed},
+    module::Kernel,
 };
 use crate::{error::Result, quant::Format};
 
