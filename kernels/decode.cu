@@ -33,7 +33,7 @@ DEV constexpr u32 larger(u32 a, u32 b) { return a > b ? a : b; }
 
 // Places for sums on their way from the warps that multiply to each that finishes.
 #define FINISHERS 2
-#define HANDOVERS 3
+#define HANDOVERS 2
 #define SUM_STRIDE (TEAM + 4)
 #define EACH_WARP ((larger(larger(D, H * HD), FFN) / 32 + TEAM - 1) / TEAM)
 #define QKV ((H + 2 * KV) * HD)
@@ -112,20 +112,25 @@ struct Token {
 enum { TO_HEADS, TO_OUTPUT, TO_FFN, TO_LAYER, TO_DOWN, OF_SPLITS };
 
 DEV u64 packet_of(float value, u32 epoch) { return (u64)epoch << 32 | __float_as_uint(value); }
-// Waits for N packets, `stride` apart, that are all under way at once; where the last is not `there`, it is 0.
+DEV bool is_missing(u64 packet, u32 epoch) { return (int)((u32)(packet >> 32) - epoch) < 0; }
+DEV float value_of(u64 packet) { return __uint_as_float((u32)packet); }
+// Waits for N packets, `stride` apart, that are all under way at once and asked for again where missing; where the last is not
+// `there`, it is 0.
 template <int N> DEV void receive(const u64* at, u32 stride, u32 epoch, float* out, bool there) {
-  bool ready;
   u64 packets[N];
+  bool missing[N], any;
+#pragma unroll
+  for (int i = 0; i < N; i++) missing[i] = i + 1 < N || there, packets[i] = packet_of(0, epoch);
   do {
-    ready = true;
 #pragma unroll
-    for (int i = 0; i < N; i++) packets[i] = i + 1 < N || there ? packet_load(at + i * stride) : (u64)epoch << 32;
+    for (int i = 0; i < N; i++) packet_load_if(at + i * stride, packets[i], missing[i]);
+    any = false;
 #pragma unroll
-    for (int i = 0; i < N; i++) ready = ready && (int)((u32)(packets[i] >> 32) - epoch) >= 0;
+    for (int i = 0; i < N; i++) missing[i] = is_missing(packets[i], epoch), any = any || missing[i];
     pause_polling();
-  } while (!ready);
+  } while (any);
 #pragma unroll
-  for (int i = 0; i < N; i++) out[i] = __uint_as_float((u32)packets[i]);
+  for (int i = 0; i < N; i++) out[i] = value_of(packets[i]);
 }
 
 // ---- the warp that copies
@@ -194,35 +199,46 @@ DEV void copy_all(Token& k) {
 
 // ---- the warps that multiply
 
-// This warp's columns of a vector: received, multiplied by gamma, put into halves in its part of the scratch memory.
+// This warp's columns of a vector: received, multiplied by gamma, put into halves in its part of the scratch memory. A lane has
+// two columns of every other of the warp's blocks of 32.
 template <class F, u32 K> DEV float take_input(Token& k, int from, u32 epoch, const float* gamma, float* squares) {
-  constexpr u32 blocks = K / 32, each = (blocks + TEAM - 1) / TEAM;
-  float values[each];
-  const u64* at = k.packets(from) + k.warp * 32 + k.lane;
-  // The last of this warp's blocks may not be there.
-  const bool whole = blocks % TEAM == 0 || k.warp < blocks % TEAM;
+  constexpr u32 blocks = K / 32, pairs = ((blocks + TEAM - 1) / TEAM + 1) / 2, together = 8;
+  const u32 upper = k.lane / 16, first = (k.warp + upper * TEAM) * 32 + k.lane % 16 * 2;
+  // Whether this lane's block of the i-th two is there.
+  auto there = [&](u32 i) { return (2 * i + 2) * TEAM <= blocks || k.warp + (2 * i + upper) * TEAM < blocks; };
+  const u64* at = k.packets(from) + first;
+  float2 values[pairs];
   u32 most = 0;
   float square = 0;
-  constexpr u32 together = 8;
 #pragma unroll
-  for (u32 i = 0; i < each; i += together) {
-    constexpr u32 rest = each % together;
-    float gammas[together];
+  for (u32 start = 0; start < pairs; start += together) {
+    float2 factors[together];
+    u64 left[together], right[together];
+    bool missing[together], any;
 #pragma unroll
     for (u32 j = 0; j < together; j++) {
-      if (i + j >= each) continue;
-      gammas[j] = gamma && (whole || i + j + 1 < each) ? gamma[(k.warp + (i + j) * TEAM) * 32 + k.lane] : 1;
+      u32 i = start + j;
+      left[j] = right[j] = packet_of(0, epoch), missing[j] = i < pairs && there(i);
+      factors[j] = gamma && missing[j] ? *(const float2*)(gamma + first + i * TEAM * 64) : make_float2(1, 1);
     }
-    if (i + together <= each) receive<together>(at + i * TEAM * 32, TEAM * 32, epoch, values + i, i + together < each || whole);
-    else receive<rest ? rest : 1>(at + i * TEAM * 32, TEAM * 32, epoch, values + i, whole);
+    do {
+#pragma unroll
+      for (u32 j = 0; j < together; j++)
+        if (start + j < pairs) packets_load_if(at + (start + j) * TEAM * 64, left[j], right[j], missing[j]);
+      any = false;
+#pragma unroll
+      for (u32 j = 0; j < together; j++)
+        if (start + j < pairs) missing[j] = is_missing(left[j], epoch) || is_missing(right[j], epoch), any = any || missing[j];
+      pause_polling();
+    } while (any);
 #pragma unroll
     for (u32 j = 0; j < together; j++) {
-      if (i + j >= each) continue;
-      float value = values[i + j];
-      square = fmaf(value, value, square);
-      if (gamma) value = __fmul_rn(value, gammas[j]);
-      most = max(most, __float_as_uint(value) & 0x7fffffff);
-      values[i + j] = value;
+      if (start + j >= pairs) continue;
+      float2 value = make_float2(value_of(left[j]), value_of(right[j]));
+      square = fmaf(value.x, value.x, square), square = fmaf(value.y, value.y, square);
+      if (gamma) value.x = __fmul_rn(value.x, factors[j].x), value.y = __fmul_rn(value.y, factors[j].y);
+      most = max(most, max(__float_as_uint(value.x) & 0x7fffffff, __float_as_uint(value.y) & 0x7fffffff));
+      values[start + j] = value;
     }
   }
   float up = 1, back = 1;
@@ -230,13 +246,13 @@ template <class F, u32 K> DEV float take_input(Token& k, int from, u32 epoch, co
     u32 exponent = exponent_of(__reduce_max_sync(~0u, most));
     up = scale_up(exponent), back = scale_back(exponent);
   }
-  u16* halves = (u16*)(k.scratch + k.warp * EACH_WARP * 128);
+  u32* halves = (u32*)(k.scratch + k.warp * EACH_WARP * 128) + upper * 32 + k.lane % 16;
 #pragma unroll
-  for (u32 i = 0; i < each; i++) {
-    if (!whole && i + 1 == each) continue;
+  for (u32 i = 0; i < pairs; i++) {
+    if (!there(i)) continue;
     u32 high, low;
-    split_pair<Operand<F>::BF16>(values[i] * up, 0, high, low);
-    halves[i * 64 + k.lane] = high, halves[i * 64 + 32 + k.lane] = low;
+    split_pair<Operand<F>::BF16>(values[i].x * up, values[i].y * up, high, low);
+    halves[i * 64] = high, halves[i * 64 + 16] = low;
   }
   if (squares) {
     square = warp_sum(square);
@@ -317,6 +333,7 @@ template <class F, u32 K> DEV void multiply_units(Token& k, u32 tiles, float bac
               multiply_block<F, units>(acc, rows, input + j * 128, (part * per_stage + j) % 2, k.warp + j * TEAM, g, t);
         }
       }
+      reads_end();
       __syncwarp();
       if (k.lane == 0) {
         counter_arrive(&k.s.empty[k.stage % STAGES]);
@@ -370,12 +387,14 @@ DEV void attend(Token& k, u32 l, const Row& row, u32 epoch) {
     if (other < numbers) (&s.vectors[0][0])[other] = pair[1];
   }
   barrier(1, TEAM * 32);
-  if (k.warp < GROUP + 2) ready_vector(s, k.warp, row, l, kv_head, a, split == 0);
+  for (u32 v = k.warp; v < GROUP + 2; v += TEAM) ready_vector(s, v, row, l, kv_head, a, split == 0);
   barrier(1, TEAM * 32);
   score_current(s, a.cap);
   attend_groups(s, sums, first, row, l, kv_head, reach, split, a.cap);
   barrier(1, TEAM * 32);
   u32 active = active_warps(reach, split);
+  weigh_warps(s, k.warp, split, active);
+  barrier(1, TEAM * 32);
   constexpr u32 partial = GROUP * (HD + 2);
   for (u32 i = thread; i < GROUP * HD; i += TEAM * 32) {
     u32 h = i / HD, d = i % HD;
@@ -587,10 +606,10 @@ extern "C" __global__ void __launch_bounds__((TEAM + 4) * 32, 1) decode_token(De
   __syncthreads();
   // Registers by warpgroup: 4 TEAM / 4 of them multiply, one has the other warps, and one that only fills it up.
   if (k.warp < TEAM) {
-    registers_more<104>();
+    registers_more<216>();
     multiply_all(k);
   } else {
-    registers_fewer<64>();
+    registers_fewer<72>();
     if (k.warp < TEAM + FINISHERS) finish_all(k);
     else if (k.warp == TEAM + FINISHERS) copy_all(k);
   }

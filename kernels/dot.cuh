@@ -11,7 +11,7 @@
 // eight, in gemv.cu and in decode.cu: a row's numbers do not depend on its company.
 
 // Warps that share the columns of a row.
-#define TEAM 16
+#define TEAM 8
 
 // F8_E4M3 with scales for blocks of columns, whole blocks of 32: at[1] is where a row's scales begin.
 struct f8_blocks {

@@ -4,7 +4,7 @@
 //   W      up to three matrices [rows, cols] of one format (q, k and v; or gate and up, `gemv4_gated_<format>`)
 //   x      f32 [M][x_stride], zeros behind `cols`; y f32 [M][stride]
 //   norm   gamma f32 [cols] or null: x is multiplied by gamma, and sums by 1 / sqrt(mean of x^2 + eps)
-//   grid   (units, M / 4 or 8), 16 warps; a unit is two tiles of eight rows, each warp has a sixteenth of the columns
+//   grid   (units, M / 4 or 8), TEAM warps; a unit is two tiles of eight rows, each warp has an eighth of the columns
 //   bytes  the matrices once for each 8 rows; x from the caches
 //
 // End of a sum (mode): 0 y = p, 1 y += p, 3 y = act(p), 4 y = cap tanh(p / cap), 5 y *= p; gated: y = act(p of gate) * (p of up).
@@ -46,13 +46,17 @@ template <class F, int SETS, bool GATED> DEV void gemv(const Part& a, const Part
     if (m >= rows) continue;
     u32 most = 0;
     float square = 0;
-#pragma unroll 4
-    for (u32 kb = warp; kb < blocks; kb += TEAM) {
-      u32 k = kb * 32 + lane;
-      float value = x[(u64)m * x_stride + k];
-      square = fmaf(value, value, square);
-      if (end.gamma) value = __fmul_rn(value, k < cols ? end.gamma[k] : 0);
-      most = max(most, __float_as_uint(value) & 0x7fffffff);
+    // As decode.cu: a lane has two columns of every other of the warp's blocks.
+#pragma unroll 2
+    for (u32 kb = warp + lane / 16 * TEAM; kb < blocks; kb += 2 * TEAM) {
+      u32 k = kb * 32 + lane % 16 * 2;
+      float2 value = *(const float2*)(x + (u64)m * x_stride + k);
+      square = fmaf(value.x, value.x, square), square = fmaf(value.y, value.y, square);
+      if (end.gamma) {
+        float2 gamma = k < cols ? *(const float2*)(end.gamma + k) : make_float2(0, 0);
+        value.x = __fmul_rn(value.x, gamma.x), value.y = __fmul_rn(value.y, gamma.y);
+      }
+      most = max(most, max(__float_as_uint(value.x) & 0x7fffffff, __float_as_uint(value.y) & 0x7fffffff));
     }
     if (!Operand<F>::BF16) {
       u32 exponent = exponent_of(__reduce_max_sync(~0u, most));
@@ -142,11 +146,11 @@ template <class F, int SETS, bool GATED> DEV void gemv(const Part& a, const Part
 }
 
 #define GEMV_OF(F, NAME, SETS)                                                                                        \
-  extern "C" __global__ void __launch_bounds__(512, SETS == 1 && F::LEN < 256 ? 2 : 1)                                \
+  extern "C" __global__ void __launch_bounds__(TEAM * 32, SETS == 1 && F::LEN < 256 ? 4 : 2)                                \
       NAME##_##F(Part a, Part b, Part c, const float* x, u32 x_stride, u32 count, Ending end) {                       \
     gemv<F, SETS, false>(a, b, c, x, x_stride, count, end);                                                           \
   }                                                                                                                   \
-  extern "C" __global__ void __launch_bounds__(512, SETS == 1 && F::LEN < 256 ? 2 : 1)                                \
+  extern "C" __global__ void __launch_bounds__(TEAM * 32, SETS == 1 && F::LEN < 256 ? 4 : 2)                                \
       NAME##_gated_##F(Part gate, Part up, Part none, const float* x, u32 x_stride, u32 count, Ending end) {          \
     gemv<F, SETS, true>(gate, up, none, x, x_stride, count, end);                                                     \
   }

@@ -27,6 +27,8 @@ struct __align__(16) Heads {
   float2 angles[HD / 2];                // the new position's
   float current[8];                     // scores of the new position
   float most[TEAM][8], sum[TEAM][8];
+  // Of each head: what its warps and the new position weigh, the largest score, the sum of all weights.
+  float share[8][TEAM], own[8], top[8], total[8];
 };
 // What the warps add up to: f32 [TEAM][GROUP][HD]
 typedef float HeadSums[GROUP][HD];
@@ -176,25 +178,30 @@ DEV void attend_groups(Heads& s, HeadSums* sums, FirstKeys& first, const Row& ro
     Positions p = positions_of(row, layer, kv_head, reach, group);
     float score[4][2];
     float top = NONE;
+    float c[4][4] = {};
+#pragma unroll(KEYS_AHEAD ? HD / 32 : 1)
+    for (int b = 0; b < HD / 32; b++) {
+      uint4 high = *(const uint4*)&s.high[g][32 * b + 8 * t], low = *(const uint4*)&s.low[g][32 * b + 8 * t];
+      uint4 k[4];
+#pragma unroll
+      for (int u = 0; u < 4; u++) {
+#if KEYS_AHEAD
+        k[u] = first.keys[u][b];
+#else
+        k[u] = load_eight(p.keys + min(8 * u + g, p.last) * HD + 32 * b + 8 * t);
+#endif
+      }
+#pragma unroll
+      for (int u = 0; u < 4; u++) mma_bf16(c[u], high.x, low.x, high.y, low.y, k[u].x, k[u].y);
+#pragma unroll
+      for (int u = 0; u < 4; u++) mma_bf16(c[u], high.z, low.z, high.w, low.w, k[u].z, k[u].w);
+    }
 #pragma unroll
     for (int u = 0; u < 4; u++) {
-      float c[4] = {0, 0, 0, 0};
-      // Wide heads leave no registers for many keys at once.
-#pragma unroll(KEYS_AHEAD ? HD / 32 : 1)
-      for (int b = 0; b < HD / 32; b++) {
-#if KEYS_AHEAD
-        uint4 k = first.keys[u][b];
-#else
-        uint4 k = load_eight(p.keys + min(8 * u + g, p.last) * HD + 32 * b + 8 * t);
-#endif
-        uint4 high = *(const uint4*)&s.high[g][32 * b + 8 * t], low = *(const uint4*)&s.low[g][32 * b + 8 * t];
-        mma_bf16(c, high.x, low.x, high.y, low.y, k.x, k.y);
-        mma_bf16(c, high.z, low.z, high.w, low.w, k.z, k.w);
-      }
 #pragma unroll
       for (int e = 0; e < 2; e++) {
         u32 at = p.base + 8 * u + 2 * t + e;
-        score[u][e] = at >= reach.start && at < end ? capped(c[e] + c[2 + e], cap) : NONE;
+        score[u][e] = at >= reach.start && at < end ? capped(c[u][e] + c[u][2 + e], cap) : NONE;
         top = fmaxf(top, score[u][e]);
       }
     }
@@ -254,24 +261,29 @@ DEV void attend_groups(Heads& s, HeadSums* sums, FirstKeys& first, const Row& ro
   }
 }
 
-// (most, sum, out) of head h and dimension d over this split's warps; the first split has the new position, too.
+// What each warp of this split weighs: warp h works it out for head h. The first split has the new position, too.
+DEV void weigh_warps(Heads& s, u32 h, u32 split, u32 active) {
+  if (h >= GROUP) return;
+  u32 lane = threadIdx.x % 32;
+  float most = lane < active ? s.most[lane][h] : NONE, sum = lane < active ? s.sum[lane][h] : 0, top = warp_max(most);
+  if (split == 0) top = fmaxf(top, s.current[h]);
+  float share = lane < active ? __expf(most - top) : 0, own = split == 0 ? __expf(s.current[h] - top) : 0, total = own;
+#pragma unroll
+  for (u32 w = 0; w < TEAM; w++) total = fmaf(__shfl_sync(~0u, share, w), __shfl_sync(~0u, sum, w), total);
+  if (lane < TEAM) s.share[h][lane] = share;
+  if (lane == 0) s.own[h] = own, s.top[h] = top, s.total[h] = total;
+}
+
+// (most, sum, out) of head h and dimension d over this split's warps, once they are weighed.
 struct Merged {
   float most, sum, out;
 };
 DEV Merged merge_warps(const Heads& s, const HeadSums* sums, u32 h, u32 d, u32 split, u32 active) {
-  // A warp's lanes have the same head, so each lane works out the weight of one of the warps.
-  u32 lane = threadIdx.x % 32;
-  float own = lane < active ? s.most[lane][h] : NONE;
-  Merged m;
-  m.most = warp_max(own);
-  if (split == 0) m.most = fmaxf(m.most, s.current[h]);
-  float weight = lane < active ? __expf(own - m.most) : 0;
-  m.sum = split == 0 ? __expf(s.current[h] - m.most) : 0;
-  m.out = split == 0 ? m.sum * s.vectors[GROUP + 1][d] : 0;
-  for (u32 w = 0; w < active; w++) {
-    float share = __shfl_sync(~0u, weight, w);
-    m.sum = fmaf(share, s.sum[w][h], m.sum), m.out = fmaf(share, sums[w][h][d], m.out);
-  }
+  Merged m = {s.top[h], s.total[h], 0};
+  if (split == 0) m.out = s.own[h] * s.vectors[GROUP + 1][d];
+#pragma unroll
+  for (u32 w = 0; w < TEAM; w++)
+    if (w < active) m.out = fmaf(s.share[h][w], sums[w][h][d], m.out);
   return m;
 }
 DEV void merge_split(Merged& m, const Merged& more) {
@@ -280,9 +292,9 @@ DEV void merge_split(Merged& m, const Merged& more) {
 }
 
 // mixed [N][stride] = attention of query [N][q_stride] with key, value [N][kv_stride], which go to the cache.
-// grid (KV, N, splits), 16 warps; dynamic shared memory: Heads, HeadSums[TEAM]. Where there is more than one split, partial
+// grid (KV, N, splits), TEAM warps; dynamic shared memory: Heads, HeadSums[TEAM]. Where there is more than one split, partial
 // f32 [N][H][SPLITS][HD + 2] for `combine_splits`.
-extern "C" __global__ void __launch_bounds__(512, 1) attend_heads(const Row* rows, u32 layer, const float* query, const float* key, const float* value, u32 q_stride,
+extern "C" __global__ void __launch_bounds__(TEAM * 32) attend_heads(const Row* rows, u32 layer, const float* query, const float* key, const float* value, u32 q_stride,
                                                                    u32 kv_stride, HeadArguments a, float* mixed, float* partial) {
   Heads& s = *(Heads*)shared_memory();
   HeadSums* sums = (HeadSums*)(shared_memory() + sizeof(Heads));
@@ -300,10 +312,12 @@ extern "C" __global__ void __launch_bounds__(512, 1) attend_heads(const Row* row
   FirstKeys first;
   first_keys(first, row, layer, kv_head, reach, split);
   __syncthreads();
-  if (warp < GROUP + 2) ready_vector(s, warp, row, layer, kv_head, a, split == 0);
+  for (u32 v = warp; v < GROUP + 2; v += TEAM) ready_vector(s, v, row, layer, kv_head, a, split == 0);
   __syncthreads();
   score_current(s, a.cap);
   attend_groups(s, sums, first, row, layer, kv_head, reach, split, a.cap);
+  __syncthreads();
+  weigh_warps(s, warp, split, active_warps(reach, split));
   __syncthreads();
   for (u32 i = threadIdx.x; i < GROUP * HD; i += blockDim.x) {
     u32 h = i / HD, d = i % HD, head = kv_head * GROUP + h;

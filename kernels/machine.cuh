@@ -111,7 +111,19 @@ DEV u64 packet_load(const u64* at) {
   return packet;
 }
 
-// Between two looks at a packet.
+// The packet where it is `wanted`; else what was there stays.
+DEV void packet_load_if(const u64* at, u64& packet, bool wanted) {
+  asm volatile("{ .reg .pred p; setp.ne.u32 p, %2, 0; @p ld.relaxed.gpu.global.u64 %0, [%1]; }" : "+l"(packet) : "l"(at), "r"((u32)wanted) : "memory");
+}
+// Two packets side by side, 16-byte aligned; each is whole.
+DEV void packets_load_if(const u64* at, u64& first, u64& second, bool wanted) {
+  asm volatile("{ .reg .pred p; setp.ne.u32 p, %3, 0; @p ld.relaxed.gpu.global.v2.u64 {%0, %1}, [%2]; }"
+               : "+l"(first), "+l"(second)
+               : "l"(at), "r"((u32)wanted)
+               : "memory");
+}
+
+// Between two looks at packets.
 DEV void pause_polling() {}
 
 // Registers of each thread of a warpgroup from here on; all its threads call it.
@@ -138,6 +150,8 @@ DEV void counter_arrive(u64* counter) {
 DEV void counter_expect(u64* counter, u32 bytes) {
   asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(shared_address(counter)), "r"(bytes) : "memory");
 }
+// What this thread has read is read, before a copy overwrites it: a counter alone does not order loads before copies.
+DEV void reads_end() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 // Waits for the end of the phase of this parity.
 DEV void counter_wait(u64* counter, u32 parity) {
   u32 done;

@@ -12,7 +12,7 @@ use super::{
     driver::{Device, Memory},
     module::{Kernel, Module},
     pass::{Angles, Pass, activation_code},
-    program::Dimensions,
+    program::{Dimensions, TEAM},
     weights::{Matrix, Weights},
 };
 use crate::{
@@ -22,15 +22,16 @@ use crate::{
     quant::Format,
 };
 
-/// Warps that multiply, and those of the block.
-const TEAM: usize = 16;
-const WARPS: u32 = 20;
-/// Warps that finish sums.
+/// Warps of a block: those that multiply, two that finish sums, one that copies, and one that fills its warpgroup up.
+const WARPS: usize = TEAM + 4;
+/// Warps that finish sums, and for each the places for sums on their way to it.
 const FINISHERS: usize = 2;
+const HANDOVERS: usize = 2;
 /// Columns that the warps of a block take in turn, a block of 32 each.
 const TURN: usize = 32 * TEAM;
-/// Stages of the ring below which it would drain at every phase.
+/// Stages of the ring below which it would drain at every phase, and beyond which the memory serves better as a cache.
 const FEWEST_STAGES: usize = 3;
+const MOST_STAGES: usize = 4;
 
 /// The constants of the kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,12 +87,15 @@ impl Plan {
         let scratch = (TEAM * turns * 128).max(TEAM * group * spec.head_dim * 4);
         let heads_bytes = dimensions.heads_bytes();
         let own_rows = (width / 8).div_ceil(blocks) * 8 + 8;
-        // Counters, sums, squares, the residual, heads, the table of layers; a ring has no more than 16 stages.
-        let handovers = FINISHERS * 3;
-        let rest = 8 * (2 * 16 + 2 * handovers) + handovers * 16 * 20 * 4 + 2 * TEAM * 4 + own_rows * 4 + heads_bytes;
-        let rest = rest + size_of::<LayerArgument>() * spec.layers.len() + 512;
-        let shared_bytes = device.shared_bytes as usize;
-        let stages = (shared_bytes.checked_sub(rest + scratch)? / stage).min(16);
+        // Counters, sums, squares, the residual, heads, the table of layers, and what alignment takes.
+        let places = FINISHERS * HANDOVERS;
+        let counters = 8 * (2 * MOST_STAGES + 2 * places);
+        let sums = places * 16 * (TEAM + 4) * 4 + 2 * TEAM * 4;
+        let table = size_of::<LayerArgument>() * spec.layers.len();
+        let rest = counters + sums + own_rows * 4 + heads_bytes + table + 512;
+        let room = (device.shared_bytes as usize).checked_sub(rest + scratch)?;
+        let stages = (room / stage).min(MOST_STAGES);
+        let shared_bytes = (rest + scratch + stages * stage).next_multiple_of(128).min(device.shared_bytes as usize);
         (stages >= FEWEST_STAGES).then(|| Plan {
             blocks,
             layers: spec.layers.len(),
@@ -282,6 +286,6 @@ impl Decoder {
         let (blocks, shared) = (self.plan.blocks as u32, self.plan.shared_bytes as u32);
         // SAFETY: `Plan::of` checked that the model is what the kernel was compiled for, `prepare` made room in the cache,
         // and everything the argument names lives as long as the model, whose pass this is.
-        unsafe { pass.stream.launch_together(&self.kernel, blocks, WARPS * 32, shared, &[Argument::Decode(argument)]) }
+        unsafe { pass.stream.launch_together(&self.kernel, blocks, WARPS as u32 * 32, shared, &[Argument::Decode(argument)]) }
     }
 }

@@ -23,7 +23,7 @@ use super::{
     module::{Kernel, Module},
     pass::{Angles, Kernels, Mode, Pass, Plane, Row, upload_angles},
     prefill::Prefill,
-    program::{Dimensions, PAGE},
+    program::{Dimensions, PAGE, TEAM},
     weights::{self, HostNormed, Layer, Matrix, Norm, Weights},
 };
 use crate::{
@@ -44,7 +44,7 @@ pub(super) const ARGMAX_PARTS: u32 = 64;
 /// What the passes between two looks of the host should take together.
 const SLICE_NANOSECONDS: u64 = 10_000_000;
 /// Threads of a product and of attention on tensor cores.
-const THREADS: u32 = 512;
+const THREADS: u32 = TEAM as u32 * 32;
 
 /// A model on the device.
 pub struct CudaModel {
@@ -479,8 +479,8 @@ impl CudaModel {
             pass.mixed.at(),
             partial,
         ];
-        // As `reach_of` of kernels/heads.cu: a split for each 16 groups of 32 positions.
-        let splits = (spans as usize * self.dimensions.span).div_ceil(512).clamp(1, self.dimensions.splits) as u32;
+        // As `reach_of` of kernels/heads.cu: a split for each TEAM groups of 32 positions.
+        let splits = (spans as usize * self.dimensions.span).div_ceil(TEAM * 32).clamp(1, self.dimensions.splits) as u32;
         let shared = self.dimensions.attend_bytes() as u32;
         let grid = [self.spec.kv_heads as u32, count, splits];
         self.launch(pass, &kernels[0], grid, THREADS, shared, &arguments)?;

@@ -7,7 +7,7 @@ use super::{
     driver::Device,
     module::Module,
     pass::{Mode, Plane, Row},
-    program::{Dimensions, KvFormat, Program, is_wide},
+    program::{Dimensions, KvFormat, Program, TEAM, is_wide},
     sampling::{Feed, Sampler},
     upload::Vram,
     weights::{BLOCKED_F8, Matrix},
@@ -117,7 +117,7 @@ impl Lab {
         ];
         let grid = [part.tiles.div_ceil(2), count.div_ceil(together) as u32, 1];
         // SAFETY: input has `count` padded rows, output `count` rows of the matrix' height.
-        unsafe { stream.launch(&kernel, grid, 512, 0, &arguments)? };
+        unsafe { stream.launch(&kernel, grid, 32 * TEAM as u32, 0, &arguments)? };
         let mut host = self.device.pinned(count * out_stride * 4)?;
         stream.fetch::<f32>(&output.memory, &mut host, count * out_stride)?;
         stream.wait()?;

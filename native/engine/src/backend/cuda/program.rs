@@ -90,6 +90,9 @@ fn together(group: usize) -> usize {
     [8, 4, 2].into_iter().find(|heads| group.is_multiple_of(*heads)).unwrap_or(1)
 }
 
+/// Warps that share the columns of a row, or the positions of a split, as in kernels/dot.cuh.
+pub(super) const TEAM: usize = 8;
+
 /// Most splits: more would only wait for each other.
 const SPLITS: usize = 16;
 
@@ -136,13 +139,13 @@ impl Dimensions {
 
     /// Dynamic shared memory of `attend_heads`.
     pub fn attend_bytes(&self) -> usize {
-        self.heads_bytes() + 16 * self.group() * self.head_dim * 4
+        self.heads_bytes() + TEAM * self.group() * self.head_dim * 4
     }
 
     /// sizeof(Heads) of kernels/heads.cu.
     pub fn heads_bytes(&self) -> usize {
         let vectors = (self.group() + 2) * self.head_dim * 4 + 2 * 8 * (self.head_dim + 8) * 2;
-        (vectors + self.head_dim / 2 * 8 + 8 * 4 + 2 * 16 * 8 * 4).next_multiple_of(16)
+        (vectors + self.head_dim / 2 * 8 + 8 * 4 + 3 * TEAM * 8 * 4 + 3 * 8 * 4).next_multiple_of(16)
     }
 }
 
