@@ -421,10 +421,22 @@ impl CudaModel {
         let tiles: u32 = parts.iter().map(|part| part.tiles).sum();
         let units = if gated { parts[0].tiles } else { tiles.div_ceil(2) };
         let [a, b, c] = parts.map(Argument::Part);
-        let arguments = [a, b, c, input.at(), input.stride(), Argument::Count(count), Argument::Ending(ending)];
-        let together = if count > 4 { 8 } else { 4 };
-        let kernel = &kernels[usize::from(gated) + if count > 4 { 2 } else { 0 }];
-        self.launch(pass, kernel, [units, count.div_ceil(together), 1], THREADS, 0, &arguments)
+        let (rows, ending) = (Argument::Count(count), Argument::Ending(ending));
+        if count <= 4 {
+            let arguments = [a, b, c, input.at(), input.stride(), rows, ending];
+            return self.launch(pass, &kernels.four[usize::from(gated)], [units, 1, 1], THREADS, 0, &arguments);
+        }
+        let at = |memory: &Memory| Argument::Address(memory.at());
+        let split = [at(&pass.split.pieces), at(&pass.split.scales), at(&pass.split.squares)];
+        let cols = first.cols() as u32;
+        let gamma = Argument::Address(norm.map_or(0, Norm::weight));
+        let arguments = [&[input.at(), input.stride(), Argument::Count(cols), rows, gamma][..], &split].concat();
+        // A warp has two pieces of each of its blocks of columns; four pieces a warp of a block are enough to do.
+        let grid = [TEAM as u32, cols.div_ceil(32 * TEAM as u32 * 16).max(1), count.div_ceil(8)];
+        self.launch(pass, &kernels.split, grid, 256, 0, &arguments)?;
+        let arguments = [&[a, b, c][..], &split, &[rows, ending]].concat();
+        let grid = [units.div_ceil(2), count.div_ceil(8), 1];
+        self.launch(pass, &kernels.eight[usize::from(gated)], grid, THREADS, 0, &arguments)
     }
 
     /// x += post_norm(W input)

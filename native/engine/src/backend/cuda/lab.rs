@@ -6,7 +6,7 @@ use super::{
     argument::{Argument, PartArgument, kernel_name},
     driver::Device,
     module::Module,
-    pass::{Mode, Plane, Row},
+    pass::{Mode, Plane, Row, Split},
     program::{Dimensions, KvFormat, Program, TEAM, is_wide},
     sampling::{Feed, Sampler},
     upload::Vram,
@@ -102,22 +102,31 @@ impl Lab {
         }
         input.memory.write(0, bytemuck::cast_slice(&rows))?;
         output.memory.write(0, bytemuck::cast_slice(&vec![f32::NAN; count * out_stride]))?;
-        let together = if count > 4 { 8 } else { 4 };
-        let kernel = self.module.kernel(&format!("gemv{together}_{}", matrix.kernel_name()))?;
+        let kernel = |kind: &str| self.module.kernel(&format!("{kind}_{}", matrix.kernel_name()));
         let stream = self.device.stream()?;
         let part = matrix.part(&output);
-        let arguments = [
-            Argument::Part(part),
-            Argument::Part(PartArgument::default()),
-            Argument::Part(PartArgument::default()),
-            input.at(),
-            input.stride(),
-            Argument::Count(count as u32),
-            Argument::Ending(Mode::Store.ending()),
-        ];
-        let grid = [part.tiles.div_ceil(2), count.div_ceil(together) as u32, 1];
-        // SAFETY: input has `count` padded rows, output `count` rows of the matrix' height.
-        unsafe { stream.launch(&kernel, grid, 32 * TEAM as u32, 0, &arguments)? };
+        let (none, threads) = (Argument::Part(PartArgument::default()), 32 * TEAM as u32);
+        let (rows, ending) = (Argument::Count(count as u32), Argument::Ending(Mode::Store.ending()));
+        let units = part.tiles.div_ceil(2);
+        if count <= 4 {
+            let arguments = [Argument::Part(part), none, none, input.at(), input.stride(), rows, ending];
+            // SAFETY: input has `count` padded rows, output `count` rows of the matrix' height.
+            unsafe { stream.launch(&kernel("gemv4")?, [units, 1, 1], threads, 0, &arguments)? };
+        } else {
+            let split = Split::new(&self.device, matrix.cols())?;
+            let split_at = [&split.pieces, &split.scales, &split.squares].map(|memory| Argument::Address(memory.at()));
+            let cols = Argument::Count(matrix.cols() as u32);
+            let start = [input.at(), input.stride(), cols, rows, Argument::Address(0)];
+            let groups = count.div_ceil(8) as u32;
+            // SAFETY: as above; `split` has room for any pass, and lives until the stream has been waited for.
+            unsafe {
+                let arguments = [&start[..], &split_at].concat();
+                stream.launch(&kernel("split8")?, [TEAM as u32, 3, groups], 256, 0, &arguments)?;
+                let arguments = [&[Argument::Part(part), none, none][..], &split_at, &[rows, ending]].concat();
+                stream.launch(&kernel("gemv8")?, [units.div_ceil(2), groups, 1], threads, 0, &arguments)?;
+            }
+            stream.wait()?;
+        }
         let mut host = self.device.pinned(count * out_stride * 4)?;
         stream.fetch::<f32>(&output.memory, &mut host, count * out_stride)?;
         stream.wait()?;

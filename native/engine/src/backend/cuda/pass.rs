@@ -15,7 +15,7 @@ use super::{
     driver::{Device, Graph, Memory, Pinned, Stream},
     forward::{ARGMAX_PARTS, BATCH, CHUNK, STEPS},
     module::{Kernel, Module},
-    program::Dimensions,
+    program::{Dimensions, TEAM},
     sampling::Sampler,
 };
 use crate::{
@@ -56,6 +56,23 @@ impl Plane {
     }
 }
 
+/// Rows of activations as `gemv8` of kernels/gemv.cu multiplies them.
+pub(super) struct Split {
+    /// uint4 [CHUNK / 8][blocks of 32 columns][2][32]
+    pub pieces: Memory,
+    /// f32 [CHUNK][TEAM] each
+    pub scales: Memory,
+    pub squares: Memory,
+}
+
+impl Split {
+    pub fn new(device: &Arc<Device>, widest: usize) -> Result<Split> {
+        let some = || device.zeros(CHUNK * TEAM * 4);
+        let pieces = device.zeros(CHUNK * widest.next_multiple_of(32) * 4)?;
+        Ok(Split { pieces, scales: some()?, squares: some()? })
+    }
+}
+
 /// The memory of a pass; one at a time.
 pub(super) struct Pass {
     pub rows: Memory,
@@ -69,6 +86,7 @@ pub(super) struct Pass {
     pub gate: Plane,
     pub delta: Plane,
     pub logits: Plane,
+    pub split: Split,
     /// f32 [BATCH][H][spans][HD + 2]
     pub partial: Memory,
     pub best: Memory,
@@ -86,9 +104,16 @@ pub(super) struct Pass {
     pub stream: Stream,
 }
 
+/// Products of up to four rows, and of eight that are split before; plain and gated.
+pub(super) struct Products {
+    pub four: [Kernel; 2],
+    pub split: Kernel,
+    pub eight: [Kernel; 2],
+}
+
 pub(super) struct Kernels {
-    /// By the format's name in the kernels: plain and gated for up to four rows, and the same for eight.
-    pub gemv: HashMap<&'static str, [Kernel; 4]>,
+    /// By the format's name in the kernels.
+    pub gemv: HashMap<&'static str, Products>,
     pub embed: Kernel,
     pub norm_rows: Kernel,
     pub add_norm: Kernel,
@@ -111,7 +136,8 @@ impl Kernels {
     ) -> Result<Kernels> {
         let gemv = |name: &&'static str| {
             let kernel = |kind: &str| module.kernel(&format!("{kind}_{name}"));
-            Ok((*name, [kernel("gemv4")?, kernel("gemv4_gated")?, kernel("gemv8")?, kernel("gemv8_gated")?]))
+            let four = [kernel("gemv4")?, kernel("gemv4_gated")?];
+            Ok((*name, Products { four, split: kernel("split8")?, eight: [kernel("gemv8")?, kernel("gemv8_gated")?] }))
         };
         let heads = |attend: Kernel| {
             attend.allow_shared(dimensions.attend_bytes() as u32)?;
@@ -157,6 +183,7 @@ impl Pass {
             mixed: plane(heads)?,
             gate: plane(ffn)?,
             delta: plane(spec.width)?,
+            split: Split::new(device, ffn.max(heads).max(spec.width))?,
             partial: device.zeros(BATCH * spec.heads * spans.max(dimensions.splits) * (spec.head_dim + 2) * 4)?,
             best: device.zeros(BATCH * ARGMAX_PARTS as usize * 8)?,
             steps: device.zeros(BATCH * 4)?,
