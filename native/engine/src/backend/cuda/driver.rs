@@ -94,6 +94,13 @@ fn look_for_driver() -> Result<()> {
     result::init().map_err(|error| failed("cuInit", error))
 }
 
+/// Waits for what was queued beside all streams. A set or a copy without a stream may return before the device is done, and
+/// streams do not wait for it: on a busy GPU it came after the copies of weights that were queued later.
+fn settle() -> Result<()> {
+    // SAFETY: null is the default stream of the current context, which the caller has entered.
+    unsafe { result::stream::synchronize(std::ptr::null_mut()) }.map_err(|error| failed("cuStreamSynchronize", error))
+}
+
 /// The error of a failing call.
 pub(super) fn failed(call: &str, error: DriverError) -> Error {
     let text = error.error_string().map(|text| text.to_string_lossy().into_owned()).unwrap_or_default();
@@ -214,6 +221,7 @@ impl Device {
         let memory = self.memory(bytes)?;
         // SAFETY: these are the allocation's own bytes.
         unsafe { result::memset_d8_sync(memory.at, 0, memory.bytes) }.map_err(|error| failed("cuMemsetD8", error))?;
+        settle()?;
         Ok(memory)
     }
 
@@ -284,7 +292,8 @@ impl Memory {
         self.device.enter()?;
         // SAFETY: the range was just checked.
         unsafe { result::memcpy_htod_sync(self.at + offset as u64, bytes) }
-            .map_err(|error| failed("cuMemcpyHtoD", error))
+            .map_err(|error| failed("cuMemcpyHtoD", error))?;
+        settle()
     }
 
     /// A copy of the first bytes.
