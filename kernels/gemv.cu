@@ -192,9 +192,12 @@ template <class F> DEV void split8(const float* x, u32 x_stride, u32 cols, u32 c
   }
 }
 
-// gemv8_<format>: as gemv4, of eight rows that `split8` has split; a block has two units. grid (units / 2, groups of 8 rows)
+// Units of a block of gemv8; large blocks leave no registers for two.
+template <class F> DEV constexpr u32 units_of_eight() { return F::LEN == 256 ? 1 : 2; }
+
+// gemv8_<format>: as gemv4, of eight rows that `split8` has split. grid (units / units_of_eight, groups of 8 rows)
 template <class F, bool GATED> DEV void gemv8(const Part& a, const Part& b, const Part& c, const uint4* pieces, const float* scales, const float* squares, u32 count, const Ending& end) {
-  constexpr u32 UNITS = 2;
+  constexpr u32 UNITS = units_of_eight<F>();
   __shared__ float sums[16 * UNITS][8][TEAM + 1];
   u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
   u32 base = blockIdx.y * 8, rows = min(count - base, 8u), cols = a.w.cols, blocks = (cols + 31) / 32;
@@ -237,7 +240,7 @@ template <class F, bool GATED> DEV void gemv8(const Part& a, const Part& b, cons
   }
   __syncthreads();
   u32 m = threadIdx.x % 8, row = threadIdx.x / 8;
-  if (m >= rows || first + row / 16 >= units) return;
+  if (m >= rows || row >= 16 * UNITS || first + row / 16 >= units) return;
   float norm = end.gamma ? norm_of(sum_of_warps(squares + m * TEAM, 1), cols, end.eps) : 0;
   Unit unit = unit_of<GATED>(a, b, c, first + row / 16);
   end_row<F, GATED>(unit, a, b, c, row % 16, base + m, sum_of_warps(sums[row][m], 1), GATED && row % 16 < 8 ? sum_of_warps(sums[row + 8][m], 1) : 0, norm, end);

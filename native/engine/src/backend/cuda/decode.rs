@@ -286,6 +286,8 @@ impl Decoder {
         let (blocks, shared) = (self.plan.blocks as u32, self.plan.shared_bytes as u32);
         // SAFETY: `Plan::of` checked that the model is what the kernel was compiled for, `prepare` made room in the cache,
         // and everything the argument names lives as long as the model, whose pass this is.
-        unsafe { pass.stream.launch_together(&self.kernel, blocks, WARPS as u32 * 32, shared, &[Argument::Decode(argument)]) }
+        unsafe {
+            pass.stream.launch_together(&self.kernel, blocks, WARPS as u32 * 32, shared, &[Argument::Decode(argument)])
+        }
     }
 }

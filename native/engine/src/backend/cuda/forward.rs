@@ -21,7 +21,7 @@ use super::{
     driver::{Device, Memory},
     kv_cache::KvCache,
     module::{Kernel, Module},
-    pass::{Angles, Kernels, Mode, Pass, Plane, Row, upload_angles},
+    pass::{Angles, Kernels, Mode, Pass, Plane, Row, units_of_eight, upload_angles},
     prefill::Prefill,
     program::{Dimensions, PAGE, TEAM},
     weights::{self, HostNormed, Layer, Matrix, Norm, Weights},
@@ -435,7 +435,7 @@ impl CudaModel {
         let grid = [TEAM as u32, cols.div_ceil(32 * TEAM as u32 * 16).max(1), count.div_ceil(8)];
         self.launch(pass, &kernels.split, grid, 256, 0, &arguments)?;
         let arguments = [&[a, b, c][..], &split, &[rows, ending]].concat();
-        let grid = [units.div_ceil(2), count.div_ceil(8), 1];
+        let grid = [units.div_ceil(units_of_eight(first.format())), count.div_ceil(8), 1];
         self.launch(pass, &kernels.eight[usize::from(gated)], grid, THREADS, 0, &arguments)
     }
 
@@ -492,7 +492,8 @@ impl CudaModel {
             partial,
         ];
         // As `reach_of` of kernels/heads.cu: a split for each TEAM groups of 32 positions.
-        let splits = (spans as usize * self.dimensions.span).div_ceil(TEAM * 32).clamp(1, self.dimensions.splits) as u32;
+        let splits =
+            (spans as usize * self.dimensions.span).div_ceil(TEAM * 32).clamp(1, self.dimensions.splits) as u32;
         let shared = self.dimensions.attend_bytes() as u32;
         let grid = [self.spec.kv_heads as u32, count, splits];
         self.launch(pass, &kernels[0], grid, THREADS, shared, &arguments)?;

@@ -6,7 +6,7 @@ use super::{
     argument::{Argument, PartArgument, kernel_name},
     driver::Device,
     module::Module,
-    pass::{Mode, Plane, Row, Split},
+    pass::{Mode, Plane, Row, Split, units_of_eight},
     program::{Dimensions, KvFormat, Program, TEAM, is_wide},
     sampling::{Feed, Sampler},
     upload::Vram,
@@ -123,7 +123,13 @@ impl Lab {
                 let arguments = [&start[..], &split_at].concat();
                 stream.launch(&kernel("split8")?, [TEAM as u32, 3, groups], 256, 0, &arguments)?;
                 let arguments = [&[Argument::Part(part), none, none][..], &split_at, &[rows, ending]].concat();
-                stream.launch(&kernel("gemv8")?, [units.div_ceil(2), groups, 1], threads, 0, &arguments)?;
+                stream.launch(
+                    &kernel("gemv8")?,
+                    [units.div_ceil(units_of_eight(matrix.format())), groups, 1],
+                    threads,
+                    0,
+                    &arguments,
+                )?;
             }
             stream.wait()?;
         }

@@ -56,6 +56,11 @@ impl Plane {
     }
 }
 
+/// `units_of_eight` of kernels/gemv.cu: units of a block that multiplies eight rows.
+pub(super) fn units_of_eight(format: Format) -> u32 {
+    if format.block_len() == 256 { 1 } else { 2 }
+}
+
 /// Rows of activations as `gemv8` of kernels/gemv.cu multiplies them.
 pub(super) struct Split {
     /// uint4 [CHUNK / 8][blocks of 32 columns][2][32]
