@@ -1,5 +1,6 @@
 #!/bin/sh
-# Measures decoding, prefill, loading and the way through the BEAM on the first GPU; writes bench/results/<gpu>.json.
+# Measures decoding, prefill, linears with packed weights, loading and the way through the BEAM on the first GPU; writes
+# bench/results/<gpu>.json.
 #
 # bench.sh [MODEL:FORMAT …], for example `bench.sh tinyllama:F16 llama-8b:F8_E4M3`; OUT=FILE writes elsewhere, and
 # SCRATCH=FOLDER is where checkpoints are written for loading (13.5 GB; LOAD=llama-1b:F16 takes less, LOAD= none).
@@ -10,6 +11,7 @@ name=$(gpu | tr '[:upper:] ' '[:lower:]-')
 out=${OUT:-$root/bench/results/$name.json}
 mkdir -p "$(dirname -- "$out")"
 "$bundle/bin/bench_gpu" measure "$out" "$@"
+"$bundle/bin/bench_linear_gpu" "$out"
 
 load=${LOAD-llama2-7b:F16}
 [ -n "$load" ] || exit 0

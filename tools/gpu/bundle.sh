@@ -24,7 +24,7 @@ while read -r name path; do
 done <"$work/programs"
 [ -x "$work/bin/golden_cuda" ] || { echo 'gpu-bundle: the tests were not built' >&2; exit 1; }
 rm "$work/programs"
-for name in bench_gpu gpu_checkpoint; do
+for name in bench_gpu bench_linear_gpu gpu_checkpoint; do
     strip -o "$work/bin/$name" "$target/release/examples/$name"
 done
 

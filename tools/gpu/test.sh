@@ -17,7 +17,7 @@ done
 
 sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null || true)
 if [ -n "$sanitizer" ] && [ "${SANITIZE-1}" != 0 ]; then
-    small='every_tiny_checkpoint a_session_on_the_gpu the_device_draws chunks_that_are_read a_prompt parts_are_picked views_are_laid nothing_comes what_is_no_number'
+    small='every_tiny_checkpoint a_session_on_the_gpu the_device_draws chunks_that_are_read a_prompt parts_are_picked views_are_laid nothing_comes what_is_no_number ends_are_those'
     for tool in memcheck racecheck initcheck; do
         for program in "$bundle"/bin/*_cuda; do
             name=${program##*/}

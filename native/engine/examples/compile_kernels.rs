@@ -13,7 +13,7 @@ use viva_tensor_engine::{
         decode::Plan,
         generic::{self, Generic},
         nvrtc::nvrtc,
-        program::{Dimensions, KvFormat, Piece},
+        program::{Dimensions, KvFormat, Piece, Program},
         tensor,
         weights::BLOCKED_F8,
     },
@@ -68,6 +68,7 @@ fn pieces(architecture: &str) -> Vec<(String, Piece)> {
     if architecture == "sm_90a" {
         all.push(("prompts on Hopper".into(), Piece::prompts(true)));
     }
+    all.extend(Program::linears().pieces.into_iter().map(|piece| ("linears".into(), piece)));
     for (i, shape) in SHAPES.iter().enumerate() {
         let [width, heads, kv_heads, head_dim, span] = *shape;
         let (kv_format, splits) = (KvFormat::Bf16, 132 / kv_heads.max(8));

@@ -86,6 +86,27 @@ fn products_are_those_of_the_packed_weight_in_float64() {
     }
 }
 
+#[test]
+fn stored_rows_come_back_as_they_were_packed() {
+    let mut random = Random(11);
+    for (inputs, outputs) in [(8, 1), (64, 37), (136, 16)] {
+        let weight: Vec<f32> = (0..inputs * outputs).map(|_| random.float()).collect();
+        for packing in packings(inputs) {
+            let weight = Weight { data: &weight, inputs, outputs, transposed: true };
+            let rows = PackedWeight::pack(weight, packing, &alive).unwrap().rows();
+            let row_bytes = rows.row_bytes().unwrap();
+            assert_eq!((rows.packing, rows.inputs, rows.outputs), (packing, inputs, outputs));
+            for (o, row) in weight.data.chunks(inputs).enumerate() {
+                let mut bytes = vec![0; row_bytes];
+                let scales = packing.pack(row, &mut bytes).unwrap();
+                assert_eq!(rows.bytes[o * row_bytes..(o + 1) * row_bytes], bytes, "{packing:?} row {o}");
+                let found = &rows.scales[o * scales.len()..(o + 1) * scales.len()];
+                assert_eq!(found, scales, "{packing:?} row {o}");
+            }
+        }
+    }
+}
+
 fn rounded(row: &[f32], activations: Activations) -> Vec<f32> {
     let largest = row.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
     let round = |x: &f32| match activations {

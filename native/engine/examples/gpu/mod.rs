@@ -55,7 +55,8 @@ pub struct Results {
 }
 
 /// What tells one measurement from another.
-const NAMES: [&str; 7] = ["what", "gpu", "model", "weights", "batch", "depth", "prefill_tokens"];
+const NAMES: [&str; 11] =
+    ["what", "gpu", "model", "weights", "batch", "depth", "prefill_tokens", "product", "m", "n", "k"];
 
 impl Results {
     pub fn open(path: &str) -> io::Result<Results> {

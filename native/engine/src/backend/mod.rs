@@ -4,6 +4,7 @@
 
 pub mod cpu;
 pub mod cuda;
+pub mod packed;
 mod repack;
 pub mod weights;
 

@@ -10,7 +10,9 @@ use super::{
     simd::Level,
     tile::LANES,
 };
+pub use crate::backend::packed::Activations;
 use crate::{
+    backend::packed::PackedRows,
     error::{Error, Result},
     quant::{Format, Packing, f8_e4m3, int8, int8_sparse24, largest},
 };
@@ -23,15 +25,6 @@ pub struct Weight<'a> {
     pub outputs: usize,
     /// Whether `data` is [out, in], as PyTorch has it.
     pub transposed: bool,
-}
-
-/// What the inputs are rounded to, each row with a scale of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Activations {
-    /// Nothing: f32.
-    Float,
-    F8E4m3,
-    Int8,
 }
 
 /// A packed weight.
@@ -126,6 +119,18 @@ impl PackedWeight {
 
     pub fn outputs(&self) -> usize {
         self.matrix.rows()
+    }
+
+    /// The stored rows and their scales, for another backend.
+    pub fn rows(&self) -> PackedRows {
+        let (inputs, outputs, format) = (self.inputs(), self.outputs(), self.matrix.format());
+        let packing = Packing { format, scale_cols: self.matrix.scale_cols() };
+        let mut bytes = vec![0; self.matrix.row_bytes() * outputs];
+        let rows = bytes.chunks_exact_mut(self.matrix.row_bytes().max(1));
+        rows.enumerate().for_each(|(row, bytes)| self.matrix.stored_row(row, bytes));
+        let blocks = packing.scales(inputs);
+        let scales = (0..outputs * blocks).map(|at| self.matrix.stored_scale(at / blocks, at % blocks)).collect();
+        PackedRows { packing, inputs, outputs, bytes, scales }
     }
 
     /// Bytes in memory, rows rounded up to sixteen.

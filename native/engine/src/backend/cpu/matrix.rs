@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use super::{
     simd::{Level, Simd, with_level},
-    tile::{FAR_SCALE, FarF8E4m3, LANES, Sink, Unpack, scatter_row, with_format},
+    tile::{FAR_SCALE, FarF8E4m3, LANES, Sink, Unpack, gather_row, scatter_row, with_format},
 };
 use crate::{
     buffer::Buffer,
@@ -106,6 +106,24 @@ impl Matrix {
         if let Some(tile) = tiles.nth(row / LANES) {
             scatter_row(format, bytes, row % LANES, tile);
         }
+    }
+
+    /// One row as it was stored.
+    pub fn stored_row(&self, row: usize, bytes: &mut [u8]) {
+        let size = self.tile_bytes().max(1);
+        if let Some(tile) = self.tiles.bytes().chunks_exact(size).nth(row / LANES) {
+            gather_row(self.format, tile, row % LANES, bytes);
+        }
+    }
+
+    /// Columns that share a scale.
+    pub fn scale_cols(&self) -> usize {
+        self.scale_cols
+    }
+
+    /// The scale of a row's block; 1 where the format has none beside it.
+    pub fn stored_scale(&self, row: usize, block: usize) -> f32 {
+        self.scales.as_floats().get(block * self.tiles() * LANES + row).copied().unwrap_or(1.0)
     }
 
     /// Sets the scales of a format that has them beside it: `scale(row, block)` for each row and each block of `scale_cols` columns.

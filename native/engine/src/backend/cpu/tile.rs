@@ -63,6 +63,21 @@ fn scatter<const UNIT: usize>(from: &[u8], to: &mut [u8], lane: usize) {
     }
 }
 
+/// Reads the stored row of a lane: what `scatter_row` wrote.
+pub fn gather_row(format: Format, tile: &[u8], lane: usize, row: &mut [u8]) {
+    let block = format.block_bytes();
+    for (to, from) in row.chunks_exact_mut(block).zip(tile.chunks_exact(block * LANES)) {
+        let mut start = 0;
+        for &(unit, count) in fields(format) {
+            for (i, to) in to[start..start + unit * count].chunks_exact_mut(unit).enumerate() {
+                let at = start * LANES + (i * LANES + lane) * unit;
+                to.copy_from_slice(&from[at..at + unit]);
+            }
+            start += unit * count;
+        }
+    }
+}
+
 /// `$body` for each K in 0 .. 32, K a constant: the shifts and offsets in it become immediates.
 macro_rules! for_32 {
     ($k:ident => $body:expr) => {

@@ -20,6 +20,8 @@ pub enum Argument {
     Ending(EndingArgument),
     Heads(HeadsArgument),
     Decode(DecodeArgument),
+    Panel(PanelArgument),
+    PanelWeights(PanelWeightsArgument),
 }
 
 impl Argument {
@@ -38,6 +40,8 @@ impl Argument {
             Argument::Ending(value) => std::ptr::from_ref(value).cast_mut().cast(),
             Argument::Heads(value) => std::ptr::from_ref(value).cast_mut().cast(),
             Argument::Decode(value) => std::ptr::from_ref(value).cast_mut().cast(),
+            Argument::Panel(value) => std::ptr::from_ref(value).cast_mut().cast(),
+            Argument::PanelWeights(value) => std::ptr::from_ref(value).cast_mut().cast(),
         }
     }
 }
@@ -147,6 +151,40 @@ pub struct DecodeArgument {
     pub rotary: u32,
     pub feed: u32,
     pub pad: u32,
+}
+
+/// `PanelProduct` of kernels/panel_gemv.cu.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(C)]
+pub struct PanelArgument {
+    pub w: u64,
+    pub places: u64,
+    pub x: u64,
+    pub w_scales: u64,
+    pub x_scales: u64,
+    pub bias: u64,
+    pub y: u64,
+    pub rows: u32,
+    pub count: u32,
+    pub y_stride: u32,
+    pub steps: u32,
+    pub mode: u32,
+    pub activation: u32,
+    pub scale_cols: u32,
+    pub scale_blocks: u32,
+    pub factor: f32,
+}
+
+/// `PanelWeights` of kernels/panel_halves.cu.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(C)]
+pub struct PanelWeightsArgument {
+    pub w: u64,
+    pub scales: u64,
+    pub rows: u32,
+    pub cols: u32,
+    pub scale_cols: u32,
+    pub scale_blocks: u32,
 }
 
 /// A format's name in the kernels.

@@ -203,9 +203,13 @@ pub fn lose(device: &Arc<Device>) -> Result<()> {
 
 /// Bytes a second of a plain read of device memory, best of ten: the ceiling of decoding.
 pub fn read_bandwidth(device: &Arc<Device>) -> Result<f64> {
+    read_bandwidth_by(device, &Lab::new(device, Format::F16)?.module)
+}
+
+/// The same with a module that is loaded.
+pub(super) fn read_bandwidth_by(device: &Arc<Device>, module: &Module) -> Result<f64> {
     const BYTES: usize = 2 << 30;
-    let lab = Lab::new(device, Format::F16)?;
-    let kernel = lab.module.kernel("read_words")?;
+    let kernel = module.kernel("read_words")?;
     let (words, out, stream) = (device.zeros(BYTES)?, device.zeros(4)?, device.stream()?);
     let arguments = [Argument::Address(words.at()), Argument::Long(BYTES as u64 / 16), Argument::Address(out.at())];
     let mut best = f64::INFINITY;

@@ -5,13 +5,16 @@
 
 use std::{
     ffi::{CStr, CString, OsString, c_char, c_int, c_void},
-    path::{Path, PathBuf},
+    path::Path,
     sync::OnceLock,
 };
 
 use libloading::Library;
 
+use super::library;
 use crate::error::{Error, Result};
+
+const NAMES: [&str; 3] = ["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"];
 
 type Status = c_int;
 type Program = *mut c_void;
@@ -59,7 +62,7 @@ pub fn nvrtc() -> Result<&'static Nvrtc> {
 impl Nvrtc {
     fn find() -> Result<Nvrtc> {
         let mut reasons = vec![];
-        for path in candidates() {
+        for path in library::candidates(&NAMES, "cuda_nvrtc") {
             match Nvrtc::open(&path) {
                 Ok(found) => return Ok(found),
                 // Only what is there and fails is worth telling.
@@ -167,44 +170,4 @@ fn bytes(size: impl FnOnce(*mut usize) -> Status, give: impl FnOnce(*mut c_char)
         return vec![];
     }
     out
-}
-
-const NAMES: [&str; 3] = ["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"];
-
-fn candidates() -> Vec<OsString> {
-    let mut all: Vec<OsString> = NAMES.iter().map(OsString::from).collect();
-    let variables = ["CUDA_PATH", "CUDA_HOME"].iter().filter_map(std::env::var_os).map(PathBuf::from);
-    let mut folders: Vec<PathBuf> = variables
-        .chain([PathBuf::from("/usr/local/cuda")])
-        .flat_map(|root| [root.join("lib64"), root.join("targets/x86_64-linux/lib"), root.join("lib")])
-        .collect();
-    // Pythons: the active environment's, the user's, and those that PATH leads to.
-    let mut prefixes: Vec<PathBuf> = vec![];
-    prefixes.extend(std::env::var_os("VIRTUAL_ENV").map(PathBuf::from));
-    prefixes.extend(std::env::var_os("HOME").map(|home| Path::new(&home).join(".local")));
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    prefixes.extend(std::env::split_paths(&path).filter(|bin| bin.join("python3").exists()).filter_map(|bin| {
-        let real = std::fs::canonicalize(&bin).unwrap_or(bin);
-        real.parent().map(Path::to_path_buf)
-    }));
-    for prefix in prefixes {
-        for library in [prefix.join("lib"), prefix.join("local/lib")] {
-            let Ok(entries) = std::fs::read_dir(&library) else { continue };
-            for entry in entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with("python3")) {
-                for packages in ["site-packages", "dist-packages"] {
-                    let nvidia = entry.path().join(packages).join("nvidia");
-                    folders.extend([nvidia.join("cu13/lib"), nvidia.join("cuda_nvrtc/lib")]);
-                }
-            }
-        }
-    }
-    for entry in std::env::var_os("PYTHONPATH").iter().flat_map(std::env::split_paths) {
-        folders.extend([entry.join("nvidia/cu13/lib"), entry.join("nvidia/cuda_nvrtc/lib")]);
-    }
-    for folder in folders {
-        all.extend(
-            NAMES.iter().map(|name| folder.join(name)).filter(|path| path.exists()).map(PathBuf::into_os_string),
-        );
-    }
-    all
 }

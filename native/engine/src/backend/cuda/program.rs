@@ -39,8 +39,14 @@ kernel!(FLASH, "flash.cu");
 kernel!(HEADS, "heads.cu");
 kernel!(SAMPLE, "sample.cu");
 kernel!(DECODE, "decode.cu");
+kernel!(MACHINE_PANEL, "machine_panel.cuh");
+kernel!(PANEL, "panel.cuh");
+kernel!(PANEL_PACK, "panel_pack.cu");
+kernel!(PANEL_HALVES, "panel_halves.cu");
+kernel!(PANEL_GEMV, "panel_gemv.cu");
+kernel!(PANEL_GEMM, "panel_gemm.cu");
 
-/// All of them.
+/// All of a model's.
 pub(super) const SOURCES: [&str; 16] = [
     MACHINE, COMMON, FORMATS, DOT, HALVES, NORM, CACHE, BEST, GEMV, GEMM, POINTWISE, ATTENTION, FLASH, HEADS, SAMPLE,
     DECODE,
@@ -245,6 +251,15 @@ impl Program {
     /// Those that do not depend on what the weights are.
     pub fn without_weights(dimensions: &Dimensions, is_wide: bool) -> Program {
         Program { pieces: vec![Piece::prompts(is_wide), Piece::attention(dimensions), Piece::choice()] }
+    }
+
+    /// Those of linears with packed weights, which no model needs.
+    pub fn linears() -> Program {
+        let piece = |sources: &[&str]| {
+            let shared = [MACHINE_PANEL, FORMATS, HALVES, PANEL];
+            Piece::new("", &[&shared, sources].concat(), "", &[])
+        };
+        Program { pieces: vec![piece(&[PANEL_PACK, PANEL_HALVES]), piece(&[PANEL_GEMV]), piece(&[PANEL_GEMM])] }
     }
 
     /// Code on a GPU: from the cache, or compiled and put there.
