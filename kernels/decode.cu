@@ -114,13 +114,13 @@ enum { TO_HEADS, TO_OUTPUT, TO_FFN, TO_LAYER, TO_DOWN, OF_SPLITS };
 DEV u64 packet_of(float value, u32 epoch) { return (u64)epoch << 32 | __float_as_uint(value); }
 DEV bool is_missing(u64 packet, u32 epoch) { return (int)((u32)(packet >> 32) - epoch) < 0; }
 DEV float value_of(u64 packet) { return __uint_as_float((u32)packet); }
-// Waits for N packets, `stride` apart, that are all under way at once and asked for again where missing; where the last is not
-// `there`, it is 0.
-template <int N> DEV void receive(const u64* at, u32 stride, u32 epoch, float* out, bool there) {
+// Waits for the first `count` of N packets, `stride` apart, that are all under way at once and asked for again where missing;
+// the others are 0.
+template <int N> DEV void receive(const u64* at, u32 stride, u32 epoch, float* out, u32 count) {
   u64 packets[N];
   bool missing[N], any;
 #pragma unroll
-  for (int i = 0; i < N; i++) missing[i] = i + 1 < N || there, packets[i] = packet_of(0, epoch);
+  for (int i = 0; i < N; i++) missing[i] = i < count, packets[i] = packet_of(0, epoch);
   do {
 #pragma unroll
     for (int i = 0; i < N; i++) packet_load_if(at + i * stride, packets[i], missing[i]);
@@ -384,7 +384,7 @@ DEV void attend(Token& k, u32 l, const Row& row, u32 epoch) {
     u32 one = i + thread, other = one + threads;
     if (one >= numbers) continue;
     const u64 *from = k.packets(TO_HEADS) + place_of(kv_head, one), *second = k.packets(TO_HEADS) + place_of(kv_head, min(other, numbers - 1));
-    receive<2>(from, second - from, epoch, pair, other < numbers);
+    receive<2>(from, second - from, epoch, pair, other < numbers ? 2 : 1);
     (&s.vectors[0][0])[one] = pair[0];
     if (other < numbers) (&s.vectors[0][0])[other] = pair[1];
   }
@@ -407,11 +407,17 @@ DEV void attend(Token& k, u32 l, const Row& row, u32 epoch) {
       if (d == 0) packet_store(to + HD, packet_of(m.most, epoch)), packet_store(to + HD + 1, packet_of(m.sum, epoch));
       continue;
     }
-    for (u32 other = 1; other < reach.splits; other++) {
-      const u64* from = k.packets(OF_SPLITS) + ((u64)kv_head * SPLITS + other) * partial + h * (HD + 2);
-      float most_sum[2], out[1];
-      receive<2>(from + HD, 1, epoch, most_sum, true), receive<1>(from + d, 0, epoch, out, true);
-      merge_split(m, {most_sum[0], most_sum[1], out[0]});
+    if constexpr (SPLITS > 1) {
+      // The other splits' results, all under way at once: lane l has what split l + 1 weighs.
+      const u64* from = k.packets(OF_SPLITS) + ((u64)kv_head * SPLITS + 1) * partial + h * (HD + 2);
+      float most_sum[2], out[SPLITS - 1];
+      receive<2>(from + (u64)k.lane * partial + HD, 1, epoch, most_sum, k.lane + 1 < reach.splits ? 2 : 0);
+      receive<SPLITS - 1>(from + d, partial, epoch, out, reach.splits - 1);
+#pragma unroll
+      for (u32 other = 0; other < SPLITS - 1; other++) {
+        if (other + 1 >= reach.splits) continue;
+        merge_split(m, {__shfl_sync(~0u, most_sum[0], other), __shfl_sync(~0u, most_sum[1], other), out[other]});
+      }
     }
     packet_store(k.packets(TO_OUTPUT) + (kv_head * GROUP + h) * HD + d, packet_of(m.out / m.sum, epoch));
   }
