@@ -34,9 +34,8 @@ const SHAPES: [[usize; 5]; 6] = [
 ];
 
 /// Kernels that are known to keep something in local memory, and the most bytes of it.
-const KNOWN: [(&str, usize); 5] = [
-    ("decode_token", 512),
-    ("attend_heads", 48),
+const KNOWN: [(&str, usize); 4] = [
+    ("decode_token", 32),
     ("tensor_short_rows_f64", 16),
     ("tensor_long_rows_f64", 16),
     ("tensor_product_f64", 16),
