@@ -316,12 +316,17 @@ macro_rules! with_level {
         unsafe fn avx2($($name: $type),*) {
             unsafe { $function::<$crate::backend::cpu::simd::Avx2>($($name),*) }
         }
+        // Apart as well: all formats in one function take the compiler minutes.
+        #[inline(never)]
+        unsafe fn plain($($name: $type),*) {
+            unsafe { $function::<$crate::backend::cpu::simd::Plain>($($name),*) }
+        }
         match $level {
             #[cfg(target_arch = "x86_64")]
             $crate::backend::cpu::simd::Level::Avx512 => avx512($($value),*),
             #[cfg(target_arch = "x86_64")]
             $crate::backend::cpu::simd::Level::Avx2 => avx2($($value),*),
-            _ => $function::<$crate::backend::cpu::simd::Plain>($($value),*),
+            _ => plain($($value),*),
         }
     }};
 }
