@@ -323,16 +323,18 @@ template <class F, u32 K> DEV void multiply_units(Token& k, u32 tiles, float bac
 #pragma unroll
         for (u32 r = 0; r < units; r++) rows[r] = staged_tile<F>(stages[units == 2 ? r : part], g);
         const u8* input = halves + (chunk + part) * per_stage * 128;
-        if (whole == chunks || chunk + part < whole) {
+        if (whole == chunks || (int)(chunk + part) < (int)whole) {
 #pragma unroll
           for (u32 j = 0; j < per_stage; j++) multiply_block<F, units>(acc, rows, input + j * 128, (part * per_stage + j) % 2, k.warp + j * TEAM, g, t);
         } else {
           // The last piece: rounds that all warps have, and one that some have.
           constexpr u32 rest = K - whole * cols, rounds = rest / (32 * TEAM);
 #pragma unroll
-          for (u32 j = 0; j < rounds; j++) multiply_block<F, units>(acc, rows, input + j * 128, (part * per_stage + j) % 2, k.warp + j * TEAM, g, t);
-          if (rest % (32 * TEAM) && (k.warp + rounds * TEAM) * 32 < rest)
-            multiply_block<F, units>(acc, rows, input + rounds * 128, (part * per_stage + rounds) % 2, k.warp + rounds * TEAM, g, t);
+          for (int j = 0; j < (int)rounds; j++) multiply_block<F, units>(acc, rows, input + j * 128, (part * per_stage + j) % 2, k.warp + j * TEAM, g, t);
+          if constexpr (rest % (32 * TEAM) != 0) {
+            if ((k.warp + rounds * TEAM) * 32 < rest)
+              multiply_block<F, units>(acc, rows, input + rounds * 128, (part * per_stage + rounds) % 2, k.warp + rounds * TEAM, g, t);
+          }
         }
       }
       reads_end();

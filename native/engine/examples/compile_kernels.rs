@@ -34,8 +34,13 @@ const SHAPES: [[usize; 5]; 6] = [
 ];
 
 /// Kernels that are known to keep something in local memory, and the most bytes of it.
-const KNOWN: [(&str, usize); 4] =
-    [("decode_token", 32), ("tensor_short_rows_f64", 16), ("tensor_long_rows_f64", 16), ("tensor_product_f64", 16)];
+const KNOWN: [(&str, usize); 5] = [
+    ("decode_token", 32),
+    ("attend_heads", 8),
+    ("tensor_short_rows_f64", 16),
+    ("tensor_long_rows_f64", 16),
+    ("tensor_product_f64", 16),
+];
 
 /// The whole-token kernel as it is compiled for Llama 1B and 8B on a GPU of 132 multiprocessors.
 fn plan(architecture: &str, shape: usize) -> Option<Plan> {
