@@ -40,7 +40,7 @@ demo: build ## fetch SmolLM2-135M-Instruct (98 MB, once) and let it answer a que
 	@model=$$(python3 tools/fetch_model.py); $(RUN) demo "$$model"
 
 .PHONY: test
-test: test-engine test-gleam test-no-nif test-elixir test-examples test-docs kernels ## run every test
+test: test-engine test-gleam test-no-nif test-elixir test-examples test-docs check-kernels ## run every test
 
 .PHONY: test-engine
 test-engine: setup ## run the engine's tests (cargo)
@@ -75,8 +75,12 @@ test-package: package ## try each way of adding the package, with the native lib
 tidy: setup ## check the rules of the house: layering, sizes, words
 	@$(CARGO) test --release --locked --test tidy
 
+.PHONY: check-kernels
+check-kernels: setup ## compile the CUDA kernels for every GPU, without one (fetches NVIDIA's compiler, once)
+	@tools/kernels.sh check
+
 .PHONY: kernels
-kernels: setup ## compile the CUDA kernels for every GPU, without one (fetches NVIDIA's compiler, once)
+kernels: setup ## the same, and write what the next build brings along for machines without libnvrtc
 	@tools/kernels.sh
 
 .PHONY: gpu-bundle

@@ -123,8 +123,6 @@ DEV void packets_load_if(const u64* at, u64& first, u64& second, bool wanted) {
                : "memory");
 }
 
-// Between two looks at packets.
-DEV void pause_polling() {}
 
 // Registers of each thread of a warpgroup from here on; all its threads call it.
 template <int N> DEV void registers_more() {
@@ -169,11 +167,6 @@ DEV void copy_bulk(void* to, const void* from, u32 bytes, u64* counter, u64 poli
       "l"(from), "r"(bytes), "r"(shared_address(counter)), "l"(policy)
       : "memory");
 }
-// Brings bytes (a multiple of 16) into the L2 cache.
-DEV void prefetch_bulk(const void* from, u32 bytes) {
-  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes) : "memory");
-}
-DEV void pause_fetching() { __nanosleep(200); }
 DEV u64 read_once() {
   u64 policy;
   asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));

@@ -116,12 +116,12 @@ DEV u32 e4m3_code(float x, float scale) {
 // round_halves_<in>: as two f16, of which the second is what the first leaves, for panel_gemv.cu: [rows / 4][columns / 16][8][16], row m
 // of four in 2 m and 2 m + 1. kind: 0 of x, 1 of its INT8 codes, 2 of its E4M3 codes, which leave nothing.
 #define ROUND_ARGUMENTS const void *x, u32 rows, u32 cols, u32 pieces, u32 panel, u8 *out, float *scales
-template <int BF16> DEV void round_int8(ROUND_ARGUMENTS) {
+template <int BF16, int E4M3> DEV void round_codes(ROUND_ARGUMENTS) {
   let_next_begin();
   wait_for_last();
   u32 row = blockIdx.x;
   bool inside = row < rows;
-  float scale = inside ? int8_scale(row_most<BF16>(x, row, cols)) : 1;
+  float most = inside ? row_most<BF16>(x, row, cols) : 0, scale = E4M3 ? e4m3_scale(most) : int8_scale(most);
   if (threadIdx.x == 0) scales[row] = scale;
   for (u32 piece = threadIdx.x; piece < pieces; piece += blockDim.x) {
     u32 words[4] = {0, 0, 0, 0};
@@ -131,32 +131,14 @@ template <int BF16> DEV void round_int8(ROUND_ARGUMENTS) {
       if (!inside) continue;
       eight_inputs<BF16>(x, row, piece * 16 + half * 8, cols, values);
 #pragma unroll
-      for (int i = 0; i < 8; i++) words[half * 2 + i / 4] |= (u32)(int8_code(values[i], scale) & 255) << 8 * (i % 4);
+      for (int i = 0; i < 8; i++) {
+        u32 code = E4M3 ? e4m3_code(values[i], scale) : (u32)int8_code(values[i], scale) & 255;
+        words[half * 2 + i / 4] |= code << 8 * (i % 4);
+      }
     }
     *(uint4*)(out + input_at(row, piece, pieces, panel)) = make_uint4(words[0], words[1], words[2], words[3]);
   }
 }
-template <int BF16> DEV void round_e4m3(ROUND_ARGUMENTS) {
-  let_next_begin();
-  wait_for_last();
-  u32 row = blockIdx.x;
-  bool inside = row < rows;
-  float scale = inside ? e4m3_scale(row_most<BF16>(x, row, cols)) : 1;
-  if (threadIdx.x == 0) scales[row] = scale;
-  for (u32 piece = threadIdx.x; piece < pieces; piece += blockDim.x) {
-    u32 words[4] = {0, 0, 0, 0};
-#pragma unroll
-    for (int half = 0; half < 2; half++) {
-      float values[8];
-      if (!inside) continue;
-      eight_inputs<BF16>(x, row, piece * 16 + half * 8, cols, values);
-#pragma unroll
-      for (int i = 0; i < 8; i++) words[half * 2 + i / 4] |= e4m3_code(values[i], scale) << 8 * (i % 4);
-    }
-    *(uint4*)(out + input_at(row, piece, pieces, panel)) = make_uint4(words[0], words[1], words[2], words[3]);
-  }
-}
-// kind: 0 of x, 1 of its INT8 codes, 2 of its E4M3 codes.
 template <int BF16> DEV void round_f16(ROUND_ARGUMENTS, u32 kind) {
   let_next_begin();
   wait_for_last();
@@ -205,10 +187,10 @@ template <int BF16> DEV void round_halves(ROUND_ARGUMENTS, u32 kind) {
 }
 #define ROUND(IN, BF16)                                                                                               \
   extern "C" __global__ void __launch_bounds__(1024) round_int8_##IN(ROUND_ARGUMENTS) {                               \
-    round_int8<BF16>(x, rows, cols, pieces, panel, out, scales);                                                      \
+    round_codes<BF16, 0>(x, rows, cols, pieces, panel, out, scales);                                                  \
   }                                                                                                                   \
   extern "C" __global__ void __launch_bounds__(1024) round_f8_e4m3_##IN(ROUND_ARGUMENTS) {                            \
-    round_e4m3<BF16>(x, rows, cols, pieces, panel, out, scales);                                                      \
+    round_codes<BF16, 1>(x, rows, cols, pieces, panel, out, scales);                                                  \
   }                                                                                                                   \
   extern "C" __global__ void __launch_bounds__(1024) round_f16_##IN(ROUND_ARGUMENTS, u32 kind) {                      \
     round_f16<BF16>(x, rows, cols, pieces, panel, out, scales, kind);                                                 \

@@ -199,8 +199,14 @@ int24(Rest, [], Sum, S, All, Scale, Out) ->
 int24(<<W:24/little-signed, Rest/binary>>, [X | Left], Sum, S, All, Scale, Out) ->
     int24(Rest, Left, Sum + W * X, S, All, Scale, Out).
 
-%% Each sum has two rows in it: the lower one's below bit 27, as a number that may be negative. Four sums of eight: the
-%% next need not wait for the one before.
+%% Four sums of eight: the next need not wait for the one before.
+-define(PRODUCTS,
+        (P0 * X0 + P1 * X1 + P2 * X2 + P3 * X3 + P4 * X4 + P5 * X5 + P6 * X6 + P7 * X7) +
+        (P8 * X8 + P9 * X9 + P10 * X10 + P11 * X11 + P12 * X12 + P13 * X13 + P14 * X14 + P15 * X15) +
+        (P16 * X16 + P17 * X17 + P18 * X18 + P19 * X19 + P20 * X20 + P21 * X21 + P22 * X22 + P23 * X23) +
+        (P24 * X24 + P25 * X25 + P26 * X26 + P27 * X27 + P28 * X28 + P29 * X29 + P30 * X30 + P31 * X31)).
+
+%% Each sum has two rows in it: the lower one's below bit 27, as a number that may be negative.
 pairs(<<D0:48/signed, M0:48/signed, D1:48/signed, M1:48/signed,
         P0:32, P1:32, P2:32, P3:32, P4:32, P5:32, P6:32, P7:32, P8:32, P9:32, P10:32, P11:32, P12:32, P13:32, P14:32,
         P15:32, P16:32, P17:32, P18:32, P19:32, P20:32, P21:32, P22:32, P23:32, P24:32, P25:32, P26:32, P27:32,
@@ -211,11 +217,7 @@ pairs(<<D0:48/signed, M0:48/signed, D1:48/signed, M1:48/signed,
         X0, X1, X2, X3, X4, X5, X6, X7, X8, X9, X10, X11, X12, X13, X14, X15, X16, X17, X18, X19, X20, X21, X22, X23,
         X24, X25, X26, X27, X28, X29, X30, X31} | Left],
     All, Out) when is_float(Sum0), is_float(Sum1), is_float(Scale) ->
-    Both =
-        (P0 * X0 + P1 * X1 + P2 * X2 + P3 * X3 + P4 * X4 + P5 * X5 + P6 * X6 + P7 * X7) +
-        (P8 * X8 + P9 * X9 + P10 * X10 + P11 * X11 + P12 * X12 + P13 * X13 + P14 * X14 + P15 * X15) +
-        (P16 * X16 + P17 * X17 + P18 * X18 + P19 * X19 + P20 * X20 + P21 * X21 + P22 * X22 + P23 * X23) +
-        (P24 * X24 + P25 * X25 + P26 * X26 + P27 * X27 + P28 * X28 + P29 * X29 + P30 * X30 + P31 * X31),
+    Both = ?PRODUCTS,
     Upper = (Both + 16#4000000) bsr 27,
     Lower = Both - (Upper bsl 27),
     Row0 = Sum0 + Scale * ((D0 + 0.0) * Lower + (M0 + 0.0) * Least),
@@ -240,11 +242,7 @@ byte_pairs(<<D0:48/signed, D1:48/signed,
         X0, X1, X2, X3, X4, X5, X6, X7, X8, X9, X10, X11, X12, X13, X14, X15, X16, X17, X18, X19, X20, X21, X22, X23,
         X24, X25, X26, X27, X28, X29, X30, X31} | Left],
     All, Out) when is_float(Sum0), is_float(Sum1), is_float(Scale) ->
-    Both =
-        (P0 * X0 + P1 * X1 + P2 * X2 + P3 * X3 + P4 * X4 + P5 * X5 + P6 * X6 + P7 * X7) +
-        (P8 * X8 + P9 * X9 + P10 * X10 + P11 * X11 + P12 * X12 + P13 * X13 + P14 * X14 + P15 * X15) +
-        (P16 * X16 + P17 * X17 + P18 * X18 + P19 * X19 + P20 * X20 + P21 * X21 + P22 * X22 + P23 * X23) +
-        (P24 * X24 + P25 * X25 + P26 * X26 + P27 * X27 + P28 * X28 + P29 * X29 + P30 * X30 + P31 * X31),
+    Both = ?PRODUCTS,
     Upper = (Both + 16#20000000) bsr 30,
     Lower = Both - (Upper bsl 30),
     byte_pairs(Rest, Sum0 + Scale * ((D0 + 0.0) * Lower), Sum1 + Scale * ((D1 + 0.0) * Upper), Left, All, Out);

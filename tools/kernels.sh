@@ -1,6 +1,7 @@
 #!/bin/sh
 # Compiles the CUDA kernels for every GPU, without one, and fails where one of them spills; then the code for any model as
-# PTX, kernels/generic.ptxs, which the next build embeds. `kernels.sh generic` makes that alone, in a fraction of the time.
+# PTX, kernels/generic.ptxs, which the next build embeds. `kernels.sh generic` makes that alone, in a fraction of the time;
+# `kernels.sh check` compiles all of it and leaves no file that would make the next build another one.
 #
 # NVIDIA's compiler, a Python package, goes into .toolchain/nvrtc where the system has none. What has compiled is not
 # compiled again until something that goes in changes; KERNELS=again does it anyway.
@@ -13,14 +14,22 @@ stamp=$target/kernels.checked
 generic=$root/kernels/generic.ptxs
 
 cd "$root"
-state=$(cat kernels/*.cu kernels/*.cuh native/engine/src/backend/cuda/*.rs native/engine/examples/compile_kernels.rs | cksum)
-if [ "${KERNELS-}" != again ] && [ -f "$generic" ]; then
-    if [ "$(cat "$stamp" 2>/dev/null)" = "$state" ]; then
-        echo 'kernels: unchanged since they were compiled for every GPU'
-        exit 0
-    elif [ "${1-}" = generic ] && [ "$(cat "$stamp.generic" 2>/dev/null)" = "$state" ]; then
-        exit 0
-    fi
+state=$(find kernels native/engine/src/backend/cuda native/engine/examples/compile_kernels.rs -name '*.cu' -o -name '*.cuh' \
+    -o -name '*.rs' | LC_ALL=C sort | xargs cat | cksum)
+mode=${1-all}
+# What is already done for these sources.
+checked=; made=
+if [ "${KERNELS-}" != again ]; then
+    [ "$(cat "$stamp" 2>/dev/null)" != "$state" ] || checked=1
+    [ ! -f "$generic" ] || [ "$(cat "$stamp.generic" 2>/dev/null)" != "$state" ] || made=1
+fi
+case $mode in
+    check) made=1 ;;
+    generic) checked=1 ;;
+esac
+if [ "$checked$made" = 11 ]; then
+    [ "$mode" = generic ] || echo 'kernels: unchanged since they were compiled for every GPU'
+    exit 0
 fi
 if [ ! -d "$nvrtc/nvidia" ] && ! ldconfig -p 2>/dev/null | grep -q 'libnvrtc\.so\.1[2-9]'; then
     python3 -m pip install --quiet --disable-pip-version-check --root-user-action ignore --no-deps --target "$nvrtc.new" nvidia-cuda-nvrtc-cu12
@@ -30,10 +39,12 @@ fi
 export PYTHONPATH="$nvrtc${PYTHONPATH:+:$PYTHONPATH}"
 cd native
 compile() { cargo run --quiet --release --locked -p viva_tensor_engine --example compile_kernels -- "$@"; }
-if [ "${1-}" = generic ]; then
+if [ "$checked" ]; then
     compile --generic "$generic"
 else
-    compile "$generic"
+    # The file is wanted only where it is not made for these sources.
+    if [ "$made" ]; then out=$target/generic.ptxs; else out=$generic; fi
+    compile "$out"
     echo "$state" >"$stamp"
 fi
-echo "$state" >"$stamp.generic"
+[ "$made" ] || echo "$state" >"$stamp.generic"

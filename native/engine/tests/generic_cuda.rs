@@ -29,6 +29,7 @@ use viva_tensor_engine::{
     sampler::{Choice, Sampling},
 };
 
+mod random;
 mod random_checkpoint;
 
 /// Relative error of logits with keys and values in bf16: ten of its roundings, 2^-9 each, one on top of the other.

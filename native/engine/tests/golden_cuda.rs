@@ -9,11 +9,12 @@ use std::{
     time::Duration,
 };
 
+use gpu::gpu;
+use random::Random;
 use serde_json::Value;
 use viva_tensor_engine::{
     backend::cuda::{
         self, Loading,
-        driver::Device,
         forward::{BATCH, CHUNK, CudaModel, Slot},
         kv_cache::KvCache,
         lab::Lab,
@@ -28,6 +29,9 @@ use viva_tensor_engine::{
     session::{Prompt, Request, Session, Status, step},
 };
 
+mod gpu;
+mod random;
+
 /// Relative error allowed, ‖logits - golden‖ / ‖golden‖, with keys and values in f32.
 const TOLERANCE: f64 = 1e-4;
 /// The same with keys and values in bf16: ten of its roundings, 2^-9 each, one on top of the other.
@@ -37,17 +41,6 @@ fn fixtures() -> PathBuf {
     // Elsewhere than where the test was built.
     let carried = std::env::var_os("VIVA_TENSOR_FIXTURES").map(PathBuf::from);
     carried.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../test/fixtures"))
-}
-
-/// The GPU; `None` after saying why there is none.
-fn gpu(test: &str) -> Option<Arc<Device>> {
-    match cuda::open(0) {
-        Ok(device) => Some(device),
-        Err(reason) => {
-            eprintln!("{test}: skipped, no GPU: {reason}");
-            None
-        }
-    }
 }
 
 fn load(path: &Path, kv: KvFormat) -> (CudaModel, usize) {
@@ -259,22 +252,6 @@ fn blocks_mean_on_the_gpu_what_the_reference_says() {
                 assert!(same, "{format} as {rows} rows, weight {i}: {found:e} for {expected:e}");
             }
         }
-    }
-}
-
-/// Numbers from a fixed seed.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn float(&mut self) -> f32 {
-        (self.next() >> 40) as f32 / (1_u64 << 23) as f32 - 1.0
     }
 }
 

@@ -1,21 +1,13 @@
 //! Linears of their own against float64: what is packed, what is computed, what is refused.
 
+use random::Random;
 use viva_tensor_engine::{
     backend::cpu::linear::{Activations, PackedWeight, Weight},
     error::Error,
     quant::{Format, Packing, f8_e4m3, int8},
 };
 
-struct Random(u64);
-
-impl Random {
-    fn float(&mut self) -> f32 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 40) as f32 / (1 << 23) as f32 - 1.0
-    }
-}
+mod random;
 
 fn packings(inputs: usize) -> Vec<Packing> {
     let packing = |format, scale_cols| Packing { format, scale_cols };

@@ -6,6 +6,7 @@
 use std::sync::OnceLock;
 
 use half::f16;
+use random::Random;
 use viva_tensor_engine::{
     backend::{
         cpu::linear::{PackedWeight, Weight},
@@ -21,24 +22,7 @@ use viva_tensor_engine::{
     quant::{Format, Packing, f8_e4m3, int8, largest},
 };
 
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn float(&mut self) -> f32 {
-        (self.next() >> 40) as f32 / (1 << 23) as f32 - 1.0
-    }
-
-    fn floats(&mut self, count: usize) -> Vec<f32> {
-        (0..count).map(|_| self.float()).collect()
-    }
-}
+mod random;
 
 fn linears(test: &str) -> Option<&'static Linears> {
     static LINEARS: OnceLock<Result<Linears, Error>> = OnceLock::new();

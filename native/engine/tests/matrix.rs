@@ -1,5 +1,6 @@
 //! The CPU's tiles and products against the reference dequantization and float64, for every format and level.
 
+use random::Random;
 use viva_tensor_engine::{
     backend::cpu::{
         matrix::{Matrix, PANEL_FLOATS, Rows, RowsMut},
@@ -8,21 +9,7 @@ use viva_tensor_engine::{
     quant::Format,
 };
 
-/// A small generator of random numbers (xorshift), seeded.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn float(&mut self) -> f32 {
-        (self.next() >> 40) as f32 / (1 << 23) as f32 - 1.0
-    }
-}
+mod random;
 
 /// Offsets of the f16 numbers in a block.
 fn halves(format: Format) -> &'static [usize] {

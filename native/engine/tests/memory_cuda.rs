@@ -9,8 +9,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use gpu::gpu;
 use viva_tensor_engine::{
-    backend::cuda::{self, driver::Device, lab::Lab},
+    backend::cuda::lab::Lab,
     error::Error,
     loaded::Model,
     loader::{DeviceChoice, LoadOptions, LoadProgress, Loader},
@@ -19,20 +20,12 @@ use viva_tensor_engine::{
     session::{Prompt, Request, Session, Status, step},
 };
 
+mod gpu;
+
 fn fixtures() -> PathBuf {
     // Elsewhere than where the test was built.
     let carried = std::env::var_os("VIVA_TENSOR_FIXTURES").map(PathBuf::from);
     carried.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../test/fixtures"))
-}
-
-fn gpu(test: &str) -> Option<Arc<Device>> {
-    match cuda::open(0) {
-        Ok(device) => Some(device),
-        Err(reason) => {
-            eprintln!("{test}: skipped, no GPU: {reason}");
-            None
-        }
-    }
 }
 
 fn load(path: &Path) -> Arc<Model> {

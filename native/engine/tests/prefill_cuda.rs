@@ -9,12 +9,14 @@ use std::{
     sync::Arc,
 };
 
+use gpu::gpu;
 use half::{bf16, f16};
+use random::Random;
 use serde_json::Value;
 use viva_tensor_engine::{
     backend::{
         cuda::{
-            self, Loading,
+            Loading,
             driver::Device,
             forward::{BATCH, CHUNK, CudaModel, Slot},
             lab_prefill::{After, Attending, PromptLab, Sequence, Tiles},
@@ -27,47 +29,15 @@ use viva_tensor_engine::{
     quant::{Format, WeightFormat},
 };
 
+mod gpu;
+mod random;
+
 /// As in golden_cuda.rs: ten roundings to bf16, one on top of the other.
 const TOLERANCE_BF16: f64 = 2e-2;
 const TILES: [Tiles; 2] = [Tiles::Rows128, Tiles::Rows64];
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../test/fixtures")
-}
-
-/// The GPU; `None` after saying why there is none.
-fn gpu(test: &str) -> Option<Arc<Device>> {
-    match cuda::open(0) {
-        Ok(device) => Some(device),
-        Err(reason) => {
-            eprintln!("{test}: skipped, no GPU: {reason}");
-            None
-        }
-    }
-}
-
-/// Numbers from a fixed seed.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn float(&mut self) -> f32 {
-        (self.next() >> 40) as f32 / (1_u64 << 23) as f32 - 1.0
-    }
-
-    fn floats(&mut self, count: usize) -> Vec<f32> {
-        (0..count).map(|_| self.float()).collect()
-    }
-
-    fn bf16s(&mut self, count: usize) -> Vec<u16> {
-        (0..count).map(|_| bf16::from_f32(self.float()).to_bits()).collect()
-    }
 }
 
 fn dimensions(heads: usize, kv_heads: usize, head_dim: usize) -> Dimensions {
@@ -279,10 +249,14 @@ fn a_token_of_a_product_has_the_same_bits_in_any_chunk() {
     }
 }
 
+fn bf16s(random: &mut Random, count: usize) -> Vec<u16> {
+    (0..count).map(|_| bf16::from_f32(random.float()).to_bits()).collect()
+}
+
 /// (positions, of which the last so many are rows) of each sequence.
 fn sequences(shape: &[(usize, usize)], kv: usize, head: usize, random: &mut Random) -> Vec<Sequence> {
     let sequence = |(positions, rows): &(usize, usize)| {
-        let mut half = || random.bf16s(kv * positions * head);
+        let mut half = || bf16s(random, kv * positions * head);
         Sequence { keys: half(), values: half(), positions: *positions, rows: *rows }
     };
     shape.iter().map(sequence).collect()

@@ -1,27 +1,13 @@
 //! From logits to tokens: weights beside the exponential, and the choice beside the definition of docs/sampling.md
 //! followed step by step, in float64 and with a whole sort.
 
+use random::Random;
 use viva_tensor_engine::{
     error::Error,
     sampler::{Cuts, Sampling, uniform},
 };
 
-/// Numbers from a fixed seed.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    /// From -1 to 1.
-    fn float(&mut self) -> f32 {
-        (self.next() >> 40) as f32 / (1_u64 << 23) as f32 - 1.0
-    }
-}
+mod random;
 
 #[test]
 fn a_weight_is_the_exponential_in_whole_units() {

@@ -4,47 +4,16 @@
 
 use std::sync::Arc;
 
+use gpu::gpu;
+use random::Random;
 use viva_tensor_engine::{
-    backend::cuda::{self, driver::Device, lab::Draws},
+    backend::cuda::{driver::Device, lab::Draws},
     error::Error,
     sampler::{Choice, Sampling},
 };
 
-fn gpu(test: &str) -> Option<Arc<Device>> {
-    match cuda::open(0) {
-        Ok(device) => Some(device),
-        Err(reason) => {
-            eprintln!("{test}: skipped, no GPU: {reason}");
-            None
-        }
-    }
-}
-
-/// Numbers from a fixed seed.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    /// From -1 to 1.
-    fn float(&mut self) -> f32 {
-        (self.next() >> 40) as f32 / (1_u64 << 23) as f32 - 1.0
-    }
-
-    fn of<T: Copy>(&mut self, values: &[T]) -> T {
-        values[self.next() as usize % values.len()]
-    }
-
-    /// Like a bell, as a model's logits are.
-    fn bell(&mut self) -> f32 {
-        (0..6).map(|_| self.float()).sum::<f32>() / 1.4
-    }
-}
+mod gpu;
+mod random;
 
 /// The host's tokens; ~0 for logits that are no numbers.
 fn on_the_host(logits: &[f32], choice: &Choice, steps: usize) -> Vec<u32> {
@@ -61,6 +30,11 @@ fn on_the_host(logits: &[f32], choice: &Choice, steps: usize) -> Vec<u32> {
     tokens
 }
 
+/// Like a bell, as a model's logits are.
+fn bell(random: &mut Random) -> f32 {
+    (0..6).map(|_| random.float()).sum::<f32>() / 1.4
+}
+
 fn check(device: &Arc<Device>, vocab: usize, rounds: usize, steps: usize, random: &mut Random) {
     let mut draws = Draws::new(device, vocab).unwrap();
     for round in 0..rounds {
@@ -71,7 +45,7 @@ fn check(device: &Arc<Device>, vocab: usize, rounds: usize, steps: usize, random
             // Few values: many are equal.
             let values = random.of(&[3.0, 1e6]);
             let start = logits.len();
-            logits.extend((0..vocab).map(|_| (random.bell() * values).round() / values * spread));
+            logits.extend((0..vocab).map(|_| (bell(random) * values).round() / values * spread));
             match random.next() % 8 {
                 0 => logits[start..].iter_mut().step_by(3).for_each(|logit| *logit = f32::NEG_INFINITY),
                 1 => logits[start + random.next() as usize % vocab] = random.of(&[f32::NAN, f32::INFINITY]),
@@ -137,7 +111,7 @@ fn a_draw_takes() {
     let mut random = Random(1);
     let vocab = 128_256;
     let mut draws = Draws::new(&device, vocab).unwrap();
-    let logits: Vec<f32> = (0..vocab).map(|_| random.bell() * 2.5).collect();
+    let logits: Vec<f32> = (0..vocab).map(|_| bell(&mut random) * 2.5).collect();
     let base = Sampling { temperature: 1.0, seed: 1, ..Sampling::default() };
     for (name, sampling) in [
         ("temperature alone", base.clone()),

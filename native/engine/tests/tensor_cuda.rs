@@ -5,6 +5,7 @@
 
 use std::{sync::Arc, thread};
 
+use random::Random;
 use viva_tensor_engine::{
     error::Error,
     tensor::{
@@ -15,6 +16,8 @@ use viva_tensor_engine::{
         row::{self, Row},
     },
 };
+
+mod random;
 
 const EPSILON: f64 = f64::EPSILON;
 
@@ -30,31 +33,6 @@ fn gpu(test: &str) -> Option<Arc<Gpu>> {
 
 fn lives() -> bool {
     true
-}
-
-/// Numbers from a fixed seed.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, most: usize) -> usize {
-        (self.next() >> 20) as usize % most
-    }
-
-    /// From -1 to 1.
-    fn float(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1_u64 << 52) as f64 - 1.0
-    }
-
-    fn of<T: Copy>(&mut self, values: &[T]) -> T {
-        values[self.below(values.len())]
-    }
 }
 
 /// Zeros of both signs, what is smallest and largest in each type, infinities, NaN of several payloads.
@@ -84,8 +62,8 @@ fn elements(random: &mut Random, dtype: Dtype, count: usize, strange: bool) -> V
     let numbers = (0..count).flat_map(|_| {
         let x = match random.below(8) {
             0 if strange => f64::from_bits(random.of(&STRANGE)),
-            1 => random.float() * 40.0,
-            _ => random.float(),
+            1 => random.float64() * 40.0,
+            _ => random.float64(),
         };
         x.to_le_bytes()
     });

@@ -4,6 +4,8 @@ use std::{fs, io::Write, path::PathBuf};
 
 use serde_json::{Map, Value, json};
 
+use crate::random::Random;
+
 pub struct Shape {
     pub name: &'static str,
     pub width: usize,
@@ -16,18 +18,6 @@ pub struct Shape {
     /// "F16" or "BF16"
     pub dtype: &'static str,
     pub window: Option<usize>,
-}
-
-/// Numbers from a fixed seed, between -1 and 1.
-struct Random(u64);
-
-impl Random {
-    fn float(&mut self) -> f32 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 40) as f32 / (1_u64 << 23) as f32 - 1.0
-    }
 }
 
 /// A folder with config.json and model.safetensors.

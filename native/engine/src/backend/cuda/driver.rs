@@ -96,7 +96,7 @@ fn look_for_driver() -> Result<()> {
 
 /// Waits for what was queued beside all streams. A set or a copy without a stream may return before the device is done, and
 /// streams do not wait for it: on a busy GPU it came after the copies of weights that were queued later.
-fn settle() -> Result<()> {
+pub(super) fn settle() -> Result<()> {
     // SAFETY: null is the default stream of the current context, which the caller has entered.
     unsafe { result::stream::synchronize(std::ptr::null_mut()) }.map_err(|error| failed("cuStreamSynchronize", error))
 }

@@ -12,7 +12,7 @@ use cudarc::driver::{
     sys,
 };
 
-use super::driver::{Device, failed};
+use super::driver::{Device, failed, settle};
 use crate::error::{Error, Result};
 
 impl Device {
@@ -87,7 +87,10 @@ impl Module {
             unsafe { result::memcpy_htod_sync(at, bytes) }.map_err(|error| failed("cuMemcpyHtoD", error))?;
             found = true;
         }
-        if found { Ok(()) } else { Err(Error::Internal { reason: format!("no code has a variable {name}") }) }
+        if !found {
+            return Err(Error::Internal { reason: format!("no code has a variable {name}") });
+        }
+        settle()
     }
 }
 

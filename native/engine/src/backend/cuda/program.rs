@@ -38,6 +38,7 @@ kernel!(ATTENTION, "attention.cu");
 kernel!(FLASH, "flash.cu");
 kernel!(HEADS, "heads.cu");
 kernel!(SAMPLE, "sample.cu");
+kernel!(DECODE_PARTS, "decode.cuh");
 kernel!(DECODE, "decode.cu");
 kernel!(MACHINE_PANEL, "machine_panel.cuh");
 kernel!(PANEL, "panel.cuh");
@@ -47,8 +48,23 @@ kernel!(PANEL_GEMV, "panel_gemv.cu");
 kernel!(PANEL_GEMM, "panel_gemm.cu");
 
 /// All of a model's.
-pub(super) const SOURCES: [&str; 16] = [
-    MACHINE, COMMON, FORMATS, DOT, HALVES, NORM, CACHE, BEST, GEMV, GEMM, POINTWISE, ATTENTION, FLASH, HEADS, SAMPLE,
+pub(super) const SOURCES: [&str; 17] = [
+    MACHINE,
+    COMMON,
+    FORMATS,
+    DOT,
+    HALVES,
+    NORM,
+    CACHE,
+    BEST,
+    GEMV,
+    GEMM,
+    POINTWISE,
+    ATTENTION,
+    FLASH,
+    HEADS,
+    SAMPLE,
+    DECODE_PARTS,
     DECODE,
 ];
 
@@ -210,7 +226,7 @@ impl Piece {
         let mut macros = dimensions.macros();
         macros.push(("D", dimensions.width));
         let before = plan.map(Plan::definitions).unwrap_or_default();
-        Piece::new(&before, &[FORMATS, DOT, NORM, CACHE, HEADS, BEST, DECODE], "", &macros)
+        Piece::new(&before, &[FORMATS, DOT, NORM, CACHE, HEADS, BEST, DECODE_PARTS, DECODE], "", &macros)
     }
 
     /// Compiles, whatever the cache holds. `extra` are further options.
