@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use super::{
     simd::{Level, Simd, with_level},
-    tile::{FAR_SCALE, FarF8E4m3, LANES, Sink, Unpack, gather_row, scatter_row, with_format},
+    tile::{FAR_SCALE, FarF8E4m3, LANES, Sink, Unpack, each, gather_row, scatter_row, with_format},
 };
 use crate::{
     buffer::Buffer,
@@ -221,56 +221,57 @@ pub struct RowsMut {
     pub stride: usize,
 }
 
-/// Feeds each sink the weights of its tile, `first` and those after it, for k in `depth` (whole blocks); `at(sink, k)`
-/// comes before each block. The tiles take turns block by block, so that their chains of sums run side by side.
+/// Feeds each sink the weights of its tile, `first` and those after it, for k in `depth` (whole blocks). The tiles take turns block by block, so that their chains of sums run side by side.
 #[inline(always)]
 unsafe fn walk<S: Simd, U: Unpack, K: Sink<S>, const N: usize>(
     matrix: &Matrix,
     first: usize,
     depth: Range<usize>,
     sinks: &mut [K; N],
-    at: impl Fn(&mut K, usize),
 ) {
     // SAFETY: depth is within cols, so each block is within its tile and each scale within the scales.
     unsafe {
         let (len, bytes) = (U::FORMAT.block_len(), U::FORMAT.block_bytes() * LANES);
-        let mut tiles = [std::ptr::null(); N];
-        for (i, tile) in tiles.iter_mut().enumerate() {
-            *tile = matrix.tile(first + i).wrapping_add(depth.start / len * bytes);
-        }
+        let tiles = each!(i => matrix.tile(first + i));
         let mut k = depth.start;
+        // Of block k in its tile.
+        let mut offset = k / len * bytes;
         while k < depth.end {
             let (mut end, mut scales) = (depth.end, [S::splat(1.0); N]);
             if const { U::FORMAT.has_scales() } {
                 let block = k / matrix.scale_cols;
                 end = ((block + 1) * matrix.scale_cols).min(depth.end);
-                for (i, scale) in scales.iter_mut().enumerate() {
-                    *scale = S::load(matrix.scale(first + i, block));
-                }
+                scales = each!(i => S::load(matrix.scale(first + i, block)));
             }
-            // Blocks of less than a cache line go several at a time, for one turn of the loop and one prefetch.
-            let several = const { if U::FORMAT.block_bytes() < 4 { 4 / U::FORMAT.block_bytes() } else { 1 } };
+            let several = const { at_once(U::FORMAT) };
             while k + several * len <= end {
-                for tile in &tiles {
-                    for line in 0..(bytes * several).div_ceil(64) {
-                        S::prefetch(tile.wrapping_add(PREFETCH_BYTES + line * 64));
+                for i in 0..N {
+                    for line in 0..const { (U::FORMAT.block_bytes() * LANES * at_once(U::FORMAT)).div_ceil(64) } {
+                        S::prefetch(tiles[i].wrapping_add(offset + PREFETCH_BYTES + line * 64));
                     }
                 }
-                for block in 0..several {
-                    sinks.iter_mut().for_each(|sink| at(sink, k + block * len));
-                    U::unpack::<S, K, N>(&tiles.map(|tile| tile.wrapping_add(block * bytes)), &scales, sinks);
+                for _ in 0..several {
+                    for sink in &mut *sinks {
+                        sink.begin(k);
+                    }
+                    U::unpack::<S, K, N>(&each!(i => tiles[i].wrapping_add(offset)), &scales, sinks);
+                    (k, offset) = (k + len, offset + bytes);
                 }
-                tiles = tiles.map(|tile| tile.wrapping_add(several * bytes));
-                k += several * len;
             }
-            while k < end {
-                sinks.iter_mut().for_each(|sink| at(sink, k));
-                U::unpack::<S, K, N>(&tiles, &scales, sinks);
-                tiles = tiles.map(|tile| tile.wrapping_add(bytes));
-                k += len;
+            while const { at_once(U::FORMAT) > 1 } && k < end {
+                for sink in &mut *sinks {
+                    sink.begin(k);
+                }
+                U::unpack::<S, K, N>(&each!(i => tiles[i].wrapping_add(offset)), &scales, sinks);
+                (k, offset) = (k + len, offset + bytes);
             }
         }
     }
+}
+
+/// Blocks of less than a cache line go several at a time, for one turn of the loop and one prefetch.
+const fn at_once(format: Format) -> usize {
+    if format.block_bytes() < 4 { 4 / format.block_bytes() } else { 1 }
 }
 
 /// Whether there is another `Unpack` for large scales.
@@ -279,6 +280,7 @@ const fn is_near<U: Unpack>() -> bool {
 }
 
 /// Multiplies weights with one token as they come.
+#[derive(Clone, Copy)]
 struct Dot<S: Simd> {
     sum: S::F,
     x: *const f32,
@@ -287,6 +289,11 @@ struct Dot<S: Simd> {
 }
 
 impl<S: Simd> Sink<S> for Dot<S> {
+    #[inline(always)]
+    fn begin(&mut self, k: usize) {
+        self.at = self.x.wrapping_add(k);
+    }
+
     #[inline(always)]
     unsafe fn put(&mut self, k: usize, weights: S::F) {
         // SAFETY: k is within the block, the block within x.
@@ -322,8 +329,8 @@ unsafe fn dot(level: Level, matrix: &Matrix, tiles: Range<usize>, input: Rows, o
     unsafe fn group<S: Simd, U: Unpack, const N: usize>(matrix: &Matrix, first: usize, x: *const f32, out: *mut f32) {
         // SAFETY: as `Matrix::multiply`.
         unsafe {
-            let mut sinks: [Dot<S>; N] = std::array::from_fn(|_| Dot { sum: S::splat(0.0), x, at: x });
-            walk::<S, U, _, N>(matrix, first, 0..matrix.cols, &mut sinks, |sink, k| sink.at = sink.x.wrapping_add(k));
+            let mut sinks = [Dot::<S> { sum: S::splat(0.0), x, at: x }; N];
+            walk::<S, U, _, N>(matrix, first, 0..matrix.cols, &mut sinks);
             for (i, sink) in sinks.iter().enumerate() {
                 S::store(out.add((first + i) * LANES), matrix.biased::<S>(first + i, sink.sum));
             }
@@ -375,6 +382,11 @@ struct Panel {
 
 impl<S: Simd> Sink<S> for Panel {
     #[inline(always)]
+    fn begin(&mut self, k: usize) {
+        self.at = self.start.wrapping_add((k - self.first) * self.stride);
+    }
+
+    #[inline(always)]
     unsafe fn put(&mut self, k: usize, weights: S::F) {
         // SAFETY: the panel has room for every k of the depth it was made for.
         unsafe { S::store(self.at.add(k * self.stride), weights) }
@@ -390,9 +402,7 @@ unsafe fn fill<S: Simd, U: Unpack>(m: &Matrix, tile: usize, depth: Range<usize>,
     let mut sink = [Panel { at: panel, start: panel, first: depth.start, stride }];
     // SAFETY: as `unpack_panel`.
     unsafe {
-        walk::<S, U, _, 1>(m, tile, depth, &mut sink, |sink, k| {
-            sink.at = sink.start.wrapping_add((k - sink.first) * sink.stride);
-        });
+        walk::<S, U, _, 1>(m, tile, depth, &mut sink);
     }
 }
 

@@ -132,9 +132,13 @@ pub trait Simd: Copy + 'static {
 pub struct Plain;
 
 macro_rules! lanes {
-    ($f:expr) => {
-        std::array::from_fn::<_, 16, _>($f)
-    };
+    (|$i:ident| $lane:expr) => {{
+        let mut all = [Default::default(); 16];
+        for $i in 0..16 {
+            all[$i] = $lane;
+        }
+        all
+    }};
 }
 
 #[rustfmt::skip]

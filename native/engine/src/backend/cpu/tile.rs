@@ -78,19 +78,44 @@ pub fn gather_row(format: Format, tile: &[u8], lane: usize, row: &mut [u8]) {
     }
 }
 
-/// `$body` for each K in 0 .. 32, K a constant: the shifts and offsets in it become immediates.
+/// `$body` for each k in 0 .. 32. Where sixteen lanes are a register or two, k is a literal in it: its shifts and offsets
+/// become immediates. The plain path would take the compiler minutes that way.
 macro_rules! for_32 {
-    ($k:ident => $body:expr) => {
-        for_32!(@ $k $body; 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31)
+    ($S:ident, $k:ident => $body:expr) => {
+        if const { $S::WIDE } {
+            for_32!(@ $k $body; 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31);
+        } else {
+            for $k in 0..32_usize { $body }
+        }
     };
-    (@ $k:ident $body:expr; $($n:literal)*) => {
-        $( { const $k: usize = $n; $body } )*
-    };
+    (@ $k:ident $body:expr; $($n:literal)*) => {{
+        $( { let $k = $n; $body } )*
+    }};
 }
 pub(super) use for_32;
 
+/// `[$value; N]` with `$value` said for each tile `$i`.
+///
+/// No closure, here and in the bodies: a function of its own need not be compiled beside the level's instructions.
+macro_rules! each {
+    ($i:ident => $value:expr) => {{
+        let mut values = {
+            let $i = 0;
+            [$value; N]
+        };
+        for $i in 1..N {
+            values[$i] = $value;
+        }
+        values
+    }};
+}
+pub(super) use each;
+
 /// Takes sixteen weights at a time, for k = 0, 1, 2, … of a block.
 pub trait Sink<S: Simd> {
+    /// The block whose first weight is at column `k` comes next.
+    fn begin(&mut self, k: usize);
+
     /// # Safety
     /// As `Simd`; `k` is within the block that the sink was made for.
     unsafe fn put(&mut self, k: usize, weights: S::F);
@@ -149,8 +174,6 @@ formats! {
 }
 
 /// The block of each tile where a block is one weight of sixteen rows: `$weights` says it for tile `$i`.
-///
-/// No closure: it would not have the level's instructions.
 macro_rules! single {
     ($sinks:ident, $i:ident => $weights:expr) => {
         for $i in 0..N {
@@ -233,11 +256,11 @@ impl Unpack for Q8 {
     #[inline(always)]
     unsafe fn unpack<S: Simd, K: Sink<S>, const N: usize>(tiles: &[*const u8; N], _: &[S::F; N], sinks: &mut [K; N]) {
         unsafe {
-            let d = tiles.map(|tile| S::load_f16(tile));
+            let d = each!(i => S::load_f16(tiles[i]));
             for i in 0..N {
-                for_32!(K => {
-                    let q = S::to_f32(S::load_i8(tiles[i].add(32 + LANES * K)));
-                    sinks[i].put(K, S::mul(d[i], q));
+                for_32!(S, k => {
+                    let q = S::to_f32(S::load_i8(tiles[i].add(32 + LANES * k)));
+                    sinks[i].put(k, S::mul(d[i], q));
                 });
             }
         }
@@ -255,10 +278,10 @@ unsafe fn nibbles<S: Simd, K: Sink<S>, const N: usize>(
 ) {
     unsafe {
         for i in 0..N {
-            for_32!(K => {
-                let word = S::load_u32(words[i].add((K % 16) / 4 * 64));
-                let shift = (K % 4 * 8 + K / 16 * 4) as u32;
-                sinks[i].put(K, S::fma(S::nibble(S::shr(word, shift)), d[i], m[i]));
+            for_32!(S, k => {
+                let word = S::load_u32(words[i].add((k % 16) / 4 * 64));
+                let shift = (k % 4 * 8 + k / 16 * 4) as u32;
+                sinks[i].put(k, S::fma(S::nibble(S::shr(word, shift)), d[i], m[i]));
             });
         }
     }
@@ -269,10 +292,10 @@ impl Unpack for Q40 {
     #[inline(always)]
     unsafe fn unpack<S: Simd, K: Sink<S>, const N: usize>(tiles: &[*const u8; N], _: &[S::F; N], sinks: &mut [K; N]) {
         unsafe {
-            let d = tiles.map(|tile| S::load_f16(tile));
+            let d = each!(i => S::load_f16(tiles[i]));
             // d (q - 8) = q d - 8 d, exactly.
-            let m = d.map(|d| S::mul(d, S::splat(-8.0)));
-            nibbles::<S, K, N>(tiles.map(|tile| tile.add(32)), d, m, sinks);
+            let m = each!(i => S::mul(d[i], S::splat(-8.0)));
+            nibbles::<S, K, N>(each!(i => tiles[i].add(32)), d, m, sinks);
         }
     }
 }
@@ -282,8 +305,8 @@ impl Unpack for Q41 {
     #[inline(always)]
     unsafe fn unpack<S: Simd, K: Sink<S>, const N: usize>(tiles: &[*const u8; N], _: &[S::F; N], sinks: &mut [K; N]) {
         unsafe {
-            let (d, m) = (tiles.map(|tile| S::load_f16(tile)), tiles.map(|tile| S::load_f16(tile.add(32))));
-            nibbles::<S, K, N>(tiles.map(|tile| tile.add(64)), d, m, sinks);
+            let (d, m) = (each!(i => S::load_f16(tiles[i])), each!(i => S::load_f16(tiles[i].add(32))));
+            nibbles::<S, K, N>(each!(i => tiles[i].add(64)), d, m, sinks);
         }
     }
 }
@@ -297,13 +320,13 @@ unsafe fn fives<S: Simd, K: Sink<S>, const N: usize>(
     sinks: &mut [K; N],
 ) {
     unsafe {
-        let high = tiles.map(|high| S::load_u32(high));
+        let high = each!(i => S::load_u32(tiles[i]));
         for i in 0..N {
-            for_32!(K => {
-                let word = S::load_u32(tiles[i].add(64 + (K % 16) / 4 * 64));
-                let low = S::and(S::shr(word, (K % 4 * 8 + K / 16 * 4) as u32), S::splat_i(15));
-                let fifth = S::shl(S::and(S::shr(high[i], K as u32), S::splat_i(1)), 4);
-                sinks[i].put(K, S::fma(S::to_f32(S::or(low, fifth)), d[i], m[i]));
+            for_32!(S, k => {
+                let word = S::load_u32(tiles[i].add(64 + (k % 16) / 4 * 64));
+                let low = S::and(S::shr(word, (k % 4 * 8 + k / 16 * 4) as u32), S::splat_i(15));
+                let fifth = S::shl(S::and(S::shr(high[i], k as u32), S::splat_i(1)), 4);
+                sinks[i].put(k, S::fma(S::to_f32(S::or(low, fifth)), d[i], m[i]));
             });
         }
     }
@@ -314,9 +337,9 @@ impl Unpack for Q50 {
     #[inline(always)]
     unsafe fn unpack<S: Simd, K: Sink<S>, const N: usize>(tiles: &[*const u8; N], _: &[S::F; N], sinks: &mut [K; N]) {
         unsafe {
-            let d = tiles.map(|tile| S::load_f16(tile));
-            let m = d.map(|d| S::mul(d, S::splat(-16.0)));
-            fives::<S, K, N>(tiles.map(|tile| tile.add(32)), d, m, sinks);
+            let d = each!(i => S::load_f16(tiles[i]));
+            let m = each!(i => S::mul(d[i], S::splat(-16.0)));
+            fives::<S, K, N>(each!(i => tiles[i].add(32)), d, m, sinks);
         }
     }
 }
@@ -326,8 +349,8 @@ impl Unpack for Q51 {
     #[inline(always)]
     unsafe fn unpack<S: Simd, K: Sink<S>, const N: usize>(tiles: &[*const u8; N], _: &[S::F; N], sinks: &mut [K; N]) {
         unsafe {
-            let (d, m) = (tiles.map(|tile| S::load_f16(tile)), tiles.map(|tile| S::load_f16(tile.add(32))));
-            fives::<S, K, N>(tiles.map(|tile| tile.add(64)), d, m, sinks);
+            let (d, m) = (each!(i => S::load_f16(tiles[i])), each!(i => S::load_f16(tiles[i].add(32))));
+            fives::<S, K, N>(each!(i => tiles[i].add(64)), d, m, sinks);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     simd::Simd,
-    tile::{LANES, Q2K, Q3K, Q4K, Q5K, Q6K, Sink, Unpack, for_32},
+    tile::{LANES, Q2K, Q3K, Q4K, Q5K, Q6K, Sink, Unpack, each, for_32},
 };
 use crate::quant::Format;
 
@@ -14,19 +14,24 @@ unsafe fn bits<S: Simd>(word: S::I, shift: u32, mask: i32) -> S::I {
     unsafe { S::and(S::shr(word, shift), S::splat_i(mask)) }
 }
 
+/// Byte `i` of sixteen rows.
+#[inline(always)]
+unsafe fn byte<S: Simd>(bytes: *const u8, i: usize) -> S::I {
+    unsafe { S::load_u8(bytes.add(LANES * i)) }
+}
+
 /// The six-bit scale and minimum of sub-block `j` (of eight), packed in twelve bytes as Q4_K and Q5_K do:
 /// for j < 4 the low six bits of bytes j and j + 4; otherwise the nibbles of byte j + 4, with the top two
 /// bits of bytes j - 4 and j above them.
 #[inline(always)]
 unsafe fn scale_and_min<S: Simd>(scales: *const u8, j: usize) -> (S::I, S::I) {
     unsafe {
-        let byte = |i: usize| S::load_u8(scales.add(LANES * i));
         if j < 4 {
-            (bits::<S>(byte(j), 0, 63), bits::<S>(byte(j + 4), 0, 63))
+            (bits::<S>(byte::<S>(scales, j), 0, 63), bits::<S>(byte::<S>(scales, j + 4), 0, 63))
         } else {
-            let low = byte(j + 4);
-            let scale = S::or(bits::<S>(low, 0, 15), S::shl(bits::<S>(byte(j - 4), 6, 3), 4));
-            let min = S::or(bits::<S>(low, 4, 15), S::shl(bits::<S>(byte(j), 6, 3), 4));
+            let low = byte::<S>(scales, j + 4);
+            let scale = S::or(bits::<S>(low, 0, 15), S::shl(bits::<S>(byte::<S>(scales, j - 4), 6, 3), 4));
+            let min = S::or(bits::<S>(low, 4, 15), S::shl(bits::<S>(byte::<S>(scales, j), 6, 3), 4));
             (scale, min)
         }
     }
@@ -51,10 +56,10 @@ impl Unpack for Q4K {
                 let (scale, min) = scale_and_min::<S>(tile.add(64), j);
                 let (d, m) = (S::mul(d, S::to_f32(scale)), S::mul(dmin, S::to_f32(min)));
                 let words = tile.add(64 + 12 * LANES + pair * 8 * 64);
-                for_32!(I => {
-                    const BYTE: (usize, u32) = byte_of(I);
-                    let q = S::nibble(S::shr(S::load_u32(words.add(BYTE.0)), BYTE.1 + HIGH as u32 * 4));
-                    sink.put(j * 32 + I, S::sub(S::mul(q, d), m));
+                for_32!(S, i => {
+                    let (at, shift) = byte_of(i);
+                    let q = S::nibble(S::shr(S::load_u32(words.add(at)), shift + HIGH as u32 * 4));
+                    sink.put(j * 32 + i, S::sub(S::mul(q, d), m));
                 });
             }
         }
@@ -83,12 +88,12 @@ impl Unpack for Q5K {
                 let (d, m) = (S::mul(d, S::to_f32(scale)), S::mul(dmin, S::to_f32(min)));
                 let high = tile.add(64 + 12 * LANES);
                 let words = high.add((8 + pair * 8) * 64);
-                for_32!(I => {
-                    const BYTE: (usize, u32) = byte_of(I);
-                    let low = bits::<S>(S::load_u32(words.add(BYTE.0)), BYTE.1 + HIGH as u32 * 4, 15);
-                    let fifth = bits::<S>(S::load_u32(high.add(BYTE.0)), BYTE.1 + j as u32, 1);
+                for_32!(S, i => {
+                    let (at, shift) = byte_of(i);
+                    let low = bits::<S>(S::load_u32(words.add(at)), shift + HIGH as u32 * 4, 15);
+                    let fifth = bits::<S>(S::load_u32(high.add(at)), shift + j as u32, 1);
                     let q = S::to_f32(S::or(low, S::shl(fifth, 4)));
-                    sink.put(j * 32 + I, S::sub(S::mul(q, d), m));
+                    sink.put(j * 32 + i, S::sub(S::mul(q, d), m));
                 });
             }
         }
@@ -126,19 +131,19 @@ impl Unpack for Q6K {
     unsafe fn unpack<S: Simd, K: Sink<S>, const N: usize>(tiles: &[*const u8; N], _: &[S::F; N], sinks: &mut [K; N]) {
         #[inline(always)]
         unsafe fn quarter<S: Simd, K: Sink<S>, const Q: usize>(tile: *const u8, half: usize, sink: &mut K) {
+            const N: usize = 2;
             unsafe {
                 let (low, high) = (tile.add((half * 16 + Q % 2 * 8) * 64), tile.add((32 + half * 8) * 64));
                 let scales = tile.add((32 + 16) * 64);
                 let d = S::load_f16(scales.add(16 * LANES));
                 let group = half * 8 + Q * 2;
-                let scale = |i: usize| S::mul(d, S::to_f32(S::load_i8(scales.add(LANES * (group + i)))));
-                let scales = [scale(0), scale(1)];
-                for_32!(I => {
-                    const BYTE: (usize, u32) = byte_of(I);
-                    let ql = bits::<S>(S::load_u32(low.add(BYTE.0)), BYTE.1 + Q as u32 / 2 * 4, 15);
-                    let qh = bits::<S>(S::load_u32(high.add(BYTE.0)), BYTE.1 + Q as u32 * 2, 3);
+                let scales = each!(i => S::mul(d, S::to_f32(S::load_i8(scales.add(LANES * (group + i))))));
+                for_32!(S, i => {
+                    let (at, shift) = byte_of(i);
+                    let ql = bits::<S>(S::load_u32(low.add(at)), shift + Q as u32 / 2 * 4, 15);
+                    let qh = bits::<S>(S::load_u32(high.add(at)), shift + Q as u32 * 2, 3);
                     let q = S::sub_i(S::or(ql, S::shl(qh, 4)), S::splat_i(32));
-                    sink.put(group * 16 + I, S::mul(scales[I / 16], S::to_f32(q)));
+                    sink.put(group * 16 + i, S::mul(scales[i / 16], S::to_f32(q)));
                 });
             }
         }
@@ -154,19 +159,18 @@ impl Unpack for Q2K {
     unsafe fn unpack<S: Simd, K: Sink<S>, const N: usize>(tiles: &[*const u8; N], _: &[S::F; N], sinks: &mut [K; N]) {
         #[inline(always)]
         unsafe fn quarter<S: Simd, K: Sink<S>, const Q: usize>(tile: *const u8, half: usize, sink: &mut K) {
+            const N: usize = 2;
             unsafe {
                 let words = tile.add(16 * LANES + half * 8 * 64);
                 let ends = tile.add(16 * LANES + 16 * 64);
                 let (d, dmin) = (S::load_f16(ends), S::load_f16(ends.add(32)));
                 let group = half * 8 + Q * 2;
-                let byte = |i: usize| S::load_u8(tile.add(LANES * (group + i)));
-                let scale = |i: usize| S::mul(d, S::to_f32(bits::<S>(byte(i), 0, 15)));
-                let min = |i: usize| S::mul(dmin, S::to_f32(bits::<S>(byte(i), 4, 15)));
-                let (scales, mins) = ([scale(0), scale(1)], [min(0), min(1)]);
-                for_32!(I => {
-                    const BYTE: (usize, u32) = byte_of(I);
-                    let q = bits::<S>(S::load_u32(words.add(BYTE.0)), BYTE.1 + Q as u32 * 2, 3);
-                    sink.put(group * 16 + I, S::sub(S::mul(scales[I / 16], S::to_f32(q)), mins[I / 16]));
+                let scales = each!(i => S::mul(d, S::to_f32(bits::<S>(byte::<S>(tile, group + i), 0, 15))));
+                let mins = each!(i => S::mul(dmin, S::to_f32(bits::<S>(byte::<S>(tile, group + i), 4, 15))));
+                for_32!(S, i => {
+                    let (at, shift) = byte_of(i);
+                    let q = bits::<S>(S::load_u32(words.add(at)), shift + Q as u32 * 2, 3);
+                    sink.put(group * 16 + i, S::sub(S::mul(scales[i / 16], S::to_f32(q)), mins[i / 16]));
                 });
             }
         }
@@ -184,24 +188,24 @@ impl Unpack for Q3K {
     unsafe fn unpack<S: Simd, K: Sink<S>, const N: usize>(tiles: &[*const u8; N], _: &[S::F; N], sinks: &mut [K; N]) {
         #[inline(always)]
         unsafe fn quarter<S: Simd, K: Sink<S>, const Q: usize>(tile: *const u8, half: usize, sink: &mut K) {
+            const N: usize = 2;
             unsafe {
                 let words = tile.add((8 + half * 8) * 64);
                 let scales = tile.add((8 + 16) * 64);
                 let d = S::load_f16(scales.add(12 * LANES));
                 let group = half * 8 + Q * 2;
-                let scale = |i: usize| {
+                let scales = each!(i => {
                     let j = group + i;
-                    let low = bits::<S>(S::load_u8(scales.add(LANES * (j % 8))), (j / 8 * 4) as u32, 15);
-                    let top = bits::<S>(S::load_u8(scales.add(LANES * (8 + j % 4))), (j / 4 * 2) as u32, 3);
+                    let low = bits::<S>(byte::<S>(scales, j % 8), (j / 8 * 4) as u32, 15);
+                    let top = bits::<S>(byte::<S>(scales, 8 + j % 4), (j / 4 * 2) as u32, 3);
                     S::mul(d, S::to_f32(S::sub_i(S::or(low, S::shl(top, 4)), S::splat_i(32))))
-                };
-                let scales = [scale(0), scale(1)];
-                for_32!(I => {
-                    const BYTE: (usize, u32) = byte_of(I);
-                    let low = bits::<S>(S::load_u32(words.add(BYTE.0)), BYTE.1 + Q as u32 * 2, 3);
-                    let third = bits::<S>(S::load_u32(tile.add(BYTE.0)), BYTE.1 + (half * 4 + Q) as u32, 1);
+                });
+                for_32!(S, i => {
+                    let (at, shift) = byte_of(i);
+                    let low = bits::<S>(S::load_u32(words.add(at)), shift + Q as u32 * 2, 3);
+                    let third = bits::<S>(S::load_u32(tile.add(at)), shift + (half * 4 + Q) as u32, 1);
                     let q = S::sub_i(S::or(low, S::shl(third, 2)), S::splat_i(4));
-                    sink.put(group * 16 + I, S::mul(scales[I / 16], S::to_f32(q)));
+                    sink.put(group * 16 + i, S::mul(scales[i / 16], S::to_f32(q)));
                 });
             }
         }

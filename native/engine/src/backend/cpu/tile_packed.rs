@@ -7,7 +7,7 @@ use std::hint::black_box;
 
 use super::{
     simd::Simd,
-    tile::{Int4, Int4Sparse24, Int8, Int8Sparse24, LANES, Sink, Unpack, single},
+    tile::{Int4, Int4Sparse24, Int8, Int8Sparse24, LANES, Sink, Unpack, each, single},
 };
 use crate::quant::Format;
 
@@ -39,7 +39,7 @@ impl Unpack for Int4 {
         sinks: &mut [K; N],
     ) {
         unsafe {
-            let (mut words, mut scales) = (tiles.map(|tile| S::load_u32(tile)), *scales);
+            let (mut words, mut scales) = (each!(i => S::load_u32(tiles[i])), *scales);
             for scale in &mut scales {
                 *scale = S::mul(*scale, S::splat(1.0 / S::NIBBLE));
             }
@@ -64,8 +64,9 @@ unsafe fn nibble_on_top<S: Simd>(word: S::I, i: u32) -> S::I {
 #[inline(always)]
 unsafe fn four<S: Simd>(lower: S::I, upper: S::I, places: S::I, bits: u32) -> S::I {
     unsafe {
-        let shift = |place| S::shl(S::and(place, S::splat_i(3)), bits.trailing_zeros());
-        S::or(S::shl_each(lower, shift(places)), S::shl_each(upper, shift(S::shr(places, 2))))
+        let (first, second) = (S::and(places, S::splat_i(3)), S::and(S::shr(places, 2), S::splat_i(3)));
+        let log = bits.trailing_zeros();
+        S::or(S::shl_each(lower, S::shl(first, log)), S::shl_each(upper, S::shl(second, log)))
     }
 }
 
@@ -78,7 +79,7 @@ impl Unpack for Int8Sparse24 {
         sinks: &mut [K; N],
     ) {
         unsafe {
-            let places = tiles.map(|tile| S::load_u8(tile.add(4 * LANES)));
+            let places = each!(i => S::load_u8(tiles[i].add(4 * LANES)));
             if const { K::PICKS } {
                 for kept in 0..4 {
                     for i in 0..N {
@@ -112,11 +113,11 @@ impl Unpack for Int4Sparse24 {
         sinks: &mut [K; N],
     ) {
         unsafe {
-            let places = tiles.map(|tile| S::load_u8(tile.add(2 * LANES)));
+            let places = each!(i => S::load_u8(tiles[i].add(2 * LANES)));
             // For codes in the upper four bits of a lane, and in those above the lowest four.
-            let small = scales.map(|scale| S::mul(scale, S::splat(power(28))));
+            let small = each!(i => S::mul(scales[i], S::splat(power(28))));
             if const { K::PICKS } {
-                let middle = scales.map(|scale| S::mul(scale, S::splat(power(4))));
+                let middle = each!(i => S::mul(scales[i], S::splat(power(4))));
                 for g in 0..2 {
                     for i in 0..N {
                         let codes = S::load_i8(tiles[i].add(g * LANES));
