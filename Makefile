@@ -120,7 +120,7 @@ fmt: setup ## format the sources (Gleam's where the official gleam is on PATH)
 	@if [ -f mix.exs ]; then mix format; fi
 
 .PHONY: lint
-lint: build ## clippy, warnings, formats and the speed table, each as an error
+lint: build ## clippy, warnings, formats, the speed table and Dialyzer's findings (where it is), each as an error
 	@$(CARGO) fmt --all --check
 	@cd tools/gleam && cargo fmt --check
 	@$(CARGO) clippy --release --locked --all-targets -- -D warnings
@@ -130,7 +130,7 @@ lint: build ## clippy, warnings, formats and the speed table, each as an error
 	@python3 tools/speed_table.py --check
 	@python3 tools/quality.py --check
 	@python3 tools/speed_chart.py --check
-	@if [ -f mix.exs ]; then mix format --check-formatted && mix compile --force --warnings-as-errors; fi
+	@if [ -f mix.exs ]; then mix format --check-formatted && mix compile --force --warnings-as-errors && tools/dialyzer.sh; fi
 
 # A Mac has no NVIDIA GPU.
 .PHONY: prebuilt

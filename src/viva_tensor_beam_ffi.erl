@@ -115,6 +115,8 @@ unpack(int4, _, Bytes) ->
     ]).
 
 %% Each matrix {Kind, Rows, Parts} times the vector; Parts are packed rows, a process each.
+%% Dialyzer does not know spawn_opt's option scheduler, which OTP does not write about.
+-dialyzer({no_match, product/3}).
 product(Matrices, Vector, Processes) ->
     Most = most(Vector, 0.0),
     {K, Scale} =

@@ -37,7 +37,8 @@ arguments([Argument | Rest], Place, Read) ->
     end.
 
 %% What does not decode under the VM's locale comes as the tuple that says so, and with a Latin-1 locale each byte as
-%% a character of its own.
+%% a character of its own. OTP's specification of init:get_plain_arguments/0 does not know of that tuple.
+-dialyzer({no_match, argument/1}).
 argument(Characters) when is_list(Characters) ->
     case file:native_name_encoding() of
         latin1 -> unicode:characters_to_binary(list_to_binary(Characters));

@@ -30,18 +30,18 @@
 
 -on_load(on_load/0).
 
--define(REASON, {?MODULE, reason}).
+-define(ANSWER, {?MODULE, answer}).
 
 on_load() ->
     case {erlang:load_nif(filename:join(priv(), "viva_tensor_nif"), 0), erlang:module_loaded(?MODULE)} of
         {ok, _} ->
-            persistent_term:erase(?REASON),
+            persistent_term:erase(?ANSWER),
             ok;
         %% A hot reload: to accept it would replace the code that runs by the bodies below.
         {{error, _} = Error, true} ->
             Error;
         {{error, {_, Text}}, false} ->
-            persistent_term:put(?REASON, unicode:characters_to_binary(Text)),
+            persistent_term:put(?ANSWER, answer(unicode:characters_to_binary(Text))),
             ok
     end.
 
@@ -52,11 +52,14 @@ priv() ->
         Path -> Path
     end.
 
-not_loaded() ->
-    {error, {nif_not_loaded, persistent_term:get(?REASON, <<"the library lacks this function">>)}}.
+answer(Reason) -> {error, {nif_not_loaded, Reason}}.
+
+%% The whole answer is kept, and not its reason, for Dialyzer takes what a body below returns for all that the function
+%% ever does: that comes from where it does not look.
+not_loaded() -> persistent_term:get(?ANSWER, answer(<<"the library lacks this function">>)).
 
 %% Whether the native library serves the calls.
-loaded() -> false.
+loaded() -> not_loaded() =:= loaded.
 
 %% (Path, {load_options, auto | cpu, {some, Context} | none, {some, Threads} | none, Weights}) -> Loader
 %% Weights: keep | fp8 | int8 | {int4, 32 | 64 | 128} | int8_sparse24 | int4_sparse24

@@ -10,6 +10,8 @@ defmodule VivaTensor.Engine do
 
   @type model :: reference() | {:beam_model, term()}
   @type session :: reference() | {:beam_session, pid()}
+  # A session of several turns on the BEAM, which runs each of them as a whole.
+  @type turns :: {:beam_turns, tuple()}
 
   @spec beam?() :: boolean()
   def beam?, do: Code.ensure_loaded?(@gleam)
@@ -77,7 +79,7 @@ defmodule VivaTensor.Engine do
   def open(model), do: :viva_tensor_nif.open(model)
 
   # A session of many turns.
-  @spec open_session(model()) :: {:ok, session() | {:beam_turns, tuple()}} | {:error, term()}
+  @spec open_session(model()) :: {:ok, session() | turns()} | {:error, term()}
   def open_session({:beam_model, _} = model) do
     with {:ok, session} <- apply(@gleam, :open, [model]), do: {:ok, {:beam_turns, session}}
   end
@@ -85,7 +87,7 @@ defmodule VivaTensor.Engine do
   def open_session(model), do: :viva_tensor_nif.open(model)
 
   # One turn on the BEAM, to its end.
-  @spec run({:beam_turns, tuple()}, tuple(), tuple()) :: {:ok, tuple()} | {:error, term()}
+  @spec run(turns(), tuple(), tuple()) :: {:ok, tuple()} | {:error, term()}
   def run({:beam_turns, session}, prompt, request) do
     apply(@gleam, :run, [session, prompt, request, fn _piece -> :continue end])
   end
@@ -107,7 +109,7 @@ defmodule VivaTensor.Engine do
   def cancel({:beam_session, session}), do: BeamSession.cancel(session)
   def cancel(session), do: :viva_tensor_nif.cancel(session)
 
-  @spec close(session()) :: term()
+  @spec close(session() | turns()) :: term()
   def close({:beam_session, session}), do: BeamSession.close(session)
   def close({:beam_turns, session}), do: apply(@gleam, :close, [session])
   def close(session), do: :viva_tensor_nif.close(session)

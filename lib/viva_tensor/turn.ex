@@ -44,7 +44,7 @@ defmodule VivaTensor.Turn do
   end
 
   # The whole of a turn in a session of the BEAM, which runs by itself.
-  @spec on_beam(Engine.session(), Model.t(), tuple(), tuple()) :: {:ok, Generation.t()} | {:error, Error.t()}
+  @spec on_beam(Engine.turns(), Model.t(), tuple(), tuple()) :: {:ok, Generation.t()} | {:error, Error.t()}
   def on_beam(session, %Model{} = model, prompt, request) do
     metadata = %{model: model.path, turn: make_ref()}
     began = Telemetry.start(:generate, metadata)

@@ -90,6 +90,15 @@ type Path {
 @external(erlang, "viva_tensor_beam", "device")
 fn asked_path() -> Path
 
+fn elements(data: BitArray, dtype: Dtype) -> Int {
+  quotient(byte_size(data), width(dtype))
+}
+
+/// Not `/`, which makes a case of a width of 0: there is none, and Dialyzer
+/// says so.
+@external(erlang, "erlang", "div")
+fn quotient(a: Int, b: Int) -> Int
+
 /// Elements from which on a call of the library is the faster way.
 const enough_elements = 256
 
@@ -185,14 +194,14 @@ pub fn contiguous(
 
 /// The index of the first NaN or infinity, -1 without one.
 pub fn first_non_finite(dtype: Dtype, data: BitArray) -> Int {
-  use <- choose(byte_size(data) / width(dtype), enough_elements, fn() {
+  use <- choose(elements(data, dtype), enough_elements, fn() {
     nif_first_non_finite(dtype, data)
   })
   beam_first_non_finite(dtype, data)
 }
 
 pub fn cast(from: Dtype, to: Dtype, data: BitArray) -> BitArray {
-  use <- choose(byte_size(data) / width(from), enough_elements, fn() {
+  use <- choose(elements(data, from), enough_elements, fn() {
     nif_cast(from, to, data)
   })
   beam_cast(from, to, data)
@@ -200,14 +209,14 @@ pub fn cast(from: Dtype, to: Dtype, data: BitArray) -> BitArray {
 
 /// As many elements of one type on both sides.
 pub fn binary(op: Binary, dtype: Dtype, a: BitArray, b: BitArray) -> BitArray {
-  use <- choose(byte_size(a) / width(dtype), enough_elements, fn() {
+  use <- choose(elements(a, dtype), enough_elements, fn() {
     nif_binary(op, dtype, a, b)
   })
   beam_binary(op, dtype, a, b)
 }
 
 pub fn unary(op: Unary, dtype: Dtype, a: BitArray) -> BitArray {
-  use <- choose(byte_size(a) / width(dtype), enough_elements, fn() {
+  use <- choose(elements(a, dtype), enough_elements, fn() {
     nif_unary(op, dtype, a)
   })
   beam_unary(op, dtype, a)
@@ -228,7 +237,7 @@ pub fn rows(
   a: BitArray,
   length: Int,
 ) -> BitArray {
-  use <- choose(byte_size(a) / width(from), enough_elements, fn() {
+  use <- choose(elements(a, from), enough_elements, fn() {
     nif_rows(op, from, to, a, length)
   })
   beam_rows(op, from, to, a, length)
@@ -278,7 +287,7 @@ pub fn conv2d(
   kernel: BitArray,
   size: ConvolutionSize,
 ) -> BitArray {
-  let work = byte_size(input) / width(dtype) * byte_size(kernel)
+  let work = elements(input, dtype) * byte_size(kernel)
   use <- choose(work, enough_products, fn() {
     nif_conv2d(dtype, input, kernel, size)
   })
@@ -304,7 +313,7 @@ pub fn pool2d(
   input: BitArray,
   size: PoolSize,
 ) -> BitArray {
-  use <- choose(byte_size(input) / width(dtype), enough_elements, fn() {
+  use <- choose(elements(input, dtype), enough_elements, fn() {
     nif_pool2d(op, dtype, input, size)
   })
   beam_pool2d(op, dtype, input, size)

@@ -245,9 +245,9 @@ unsafe fn walk<S: Simd, U: Unpack, K: Sink<S>, const N: usize>(
             }
             let several = const { at_once(U::FORMAT) };
             while k + several * len <= end {
-                for i in 0..N {
+                for tile in &tiles {
                     for line in 0..const { (U::FORMAT.block_bytes() * LANES * at_once(U::FORMAT)).div_ceil(64) } {
-                        S::prefetch(tiles[i].wrapping_add(offset + PREFETCH_BYTES + line * 64));
+                        S::prefetch(tile.wrapping_add(offset + PREFETCH_BYTES + line * 64));
                     }
                 }
                 for _ in 0..several {
