@@ -1107,8 +1107,9 @@ pub type AttentionMask {
   AddMask(Tensor)
 }
 
-/// A weight in few bits, packed once for many products. Its memory, which is the
-/// native library's where that is loaded, is freed with the last reference.
+/// A weight in few bits, packed once for many products, where it was packed: in
+/// the host's memory, or on the GPU that the weight was on. Its memory, which is
+/// the native library's where that is loaded, is freed with the last reference.
 pub type PackedWeight =
   quant.PackedWeight
 
@@ -1136,6 +1137,9 @@ pub type PackedInfo {
     scales: String,
     in_features: Int,
     out_features: Int,
+    /// Where it is, as `device_of` says it of tensors: inputs and bias have to be
+    /// there, too.
+    device: Device,
     /// In memory; on the BEAM float32 takes the place of the few bits.
     bytes: Int,
     /// The norm of what packing changed, over the norm of the weight.
@@ -2663,10 +2667,12 @@ pub fn linear(
 // Packed weights.
 
 /// Packs [in_features, out_features] as 8-bit floats (E4M3) with a
-/// scale for each output.
+/// scale for each output. A weight on a GPU is packed to the same bits and stays
+/// there (`to_device`), for inputs that are there.
 ///
 /// Errors: `DimensionError` for other than two axes, `NonFinite`, and
-/// `InvalidArgument` for a shape that does not fit.
+/// `InvalidArgument` for a shape that does not fit; on a GPU `DeviceOutOfMemory`
+/// and `DeviceUnavailable`.
 ///
 /// ```gleam
 /// let weight = t.random_normal_seeded([32, 2], 0.0, 1.0, 7)
@@ -2890,10 +2896,13 @@ pub fn prepack_int4_sparse_24_weight_transposed(
 }
 
 /// x W + b with a weight in FP8 and inputs as they are: [batch, in_features] to
-/// [batch, out_features], in float32.
+/// [batch, out_features], in float32. On a GPU, where weight, input and bias are
+/// together, the product is queued and stays there; of more than eight rows it
+/// takes 11 bits of each input.
 ///
 /// Errors: `ShapeMismatch`, `DimensionError`, `NonFinite`, and `InvalidArgument`
-/// for a weight that was packed otherwise.
+/// for a weight that was packed otherwise; `DeviceMismatch` for an input or a
+/// bias that is not where the weight is, and what a GPU says.
 ///
 /// ```gleam
 /// let assert Ok(packed) = t.prepack_fp8_weight_blocked(t.ones([32, 2]), 16)
@@ -2919,8 +2928,7 @@ pub fn linear_fp8_w8a16(
 /// x W + b with weight and inputs in FP8: each row of the input is rounded to E4M3
 /// with a scale of its own.
 ///
-/// Errors: `ShapeMismatch`, `DimensionError`, `NonFinite`, and `InvalidArgument`
-/// for a weight that was packed otherwise.
+/// Errors: those of `linear_fp8_w8a16`.
 ///
 /// ```gleam
 /// let assert Ok(packed) = t.prepack_fp8_weight(t.ones([32, 2]))
@@ -2939,8 +2947,7 @@ pub fn linear_fp8(
 /// x W + b with weight and inputs in 8-bit integers: each row of the input is
 /// rounded with a scale of its own.
 ///
-/// Errors: `ShapeMismatch`, `DimensionError`, `NonFinite`, and `InvalidArgument`
-/// for a weight that was packed otherwise.
+/// Errors: those of `linear_fp8_w8a16`.
 ///
 /// ```gleam
 /// let assert Ok(packed) = t.prepack_int8_weight(t.ones([32, 2]))
@@ -2965,8 +2972,7 @@ pub fn linear_int8(
 
 /// x W + b with a weight in 4-bit integers and inputs as they are.
 ///
-/// Errors: `ShapeMismatch`, `DimensionError`, `NonFinite`, and `InvalidArgument`
-/// for a weight that was packed otherwise.
+/// Errors: those of `linear_fp8_w8a16`.
 ///
 /// ```gleam
 /// let assert Ok(packed) = t.prepack_int4_weight(t.ones([32, 2]), 32)
@@ -3106,6 +3112,10 @@ pub fn packed_info(packed: PackedWeight) -> PackedInfo {
     scales:,
     in_features: quant.inputs(packed),
     out_features: quant.outputs(packed),
+    device: case quant.device(packed) {
+      Ok(index) -> Cuda(index)
+      Error(Nil) -> Auto
+    },
     bytes: quant.bytes(packed),
     relative_error: quant.relative_error(packed),
     largest_error: quant.largest_error(packed),
@@ -3113,9 +3123,10 @@ pub fn packed_info(packed: PackedWeight) -> PackedInfo {
   )
 }
 
-/// What a packed weight means: float32, [in_features, out_features].
+/// What a packed weight means: float32, [in_features, out_features], where the
+/// weight is.
 ///
-/// Errors: `InvalidArgument` when memory is short.
+/// Errors: `InvalidArgument` when memory is short, on a GPU `DeviceOutOfMemory`.
 ///
 /// ```gleam
 /// let assert Ok(weight) = t.matrix(2, 1, [127.0, 1.4])
@@ -3321,10 +3332,11 @@ pub fn devices() -> List(DeviceInfo) {
 /// What is computed of tensors on a GPU stays there: every function works on
 /// them, and operands have to be in one place (`DeviceMismatch` says that they are
 /// not). Functions that return floats, lists, text or bytes bring those to the
-/// host; `map` brings the elements there and back; packed weights are on the
-/// host. Results are those of the host but for the order of sums and the last
-/// bits of exp, log, tanh and erf. Work is queued there: a process waits only
-/// where it looks at numbers.
+/// host; `map` brings the elements there and back; `prepack_…` packs on the
+/// host and leaves the packed weight beside the weight. Results are those of the
+/// host but for the order of sums and the last bits of exp, log, tanh and erf,
+/// and what each `linear_…` says. Work is queued there: a process waits only
+/// where it looks at numbers, as functions do that refuse what is not finite.
 ///
 /// Errors: `DeviceUnavailable` with the reason why there is no such device, and
 /// `DeviceOutOfMemory`. A function that returns no `Result` cannot say them: its

@@ -55,3 +55,19 @@ pub fn everywhere(work: fn() -> a) -> Nil {
   use path <- support.each(paths())
   on(path, work)
 }
+
+/// The work, where there is a GPU.
+pub fn on_a_gpu(work: fn() -> a) -> Nil {
+  case t.to_device(t.vector([1.0]), t.Cuda(0)) {
+    Ok(_) -> {
+      work()
+      Nil
+    }
+    Error(t.DeviceUnavailable("cuda:0", reason)) -> {
+      let assert [_, _, cuda] = t.devices()
+      // A GPU that is there may lack the compiler, or be too old.
+      assert cuda.availability == t.Available || cuda.note == reason
+    }
+    Error(error) -> panic as t.describe_tensor_error(error)
+  }
+}

@@ -3,17 +3,20 @@
 //// The native library keeps a packed weight in few bits, in memory of its own,
 //// as native/engine/src/quant/ describes each format. Without it the BEAM
 //// computes what the packed weight means, to the same bits, and keeps that as
-//// float32. The surprise: inputs that a product rounds to eight bits are
-//// multiplied as the float32 numbers that those eight bits mean.
+//// float32. A weight on a GPU is packed by the host and stays on the GPU, where
+//// its products are queued. The surprise: on the host, inputs that a product
+//// rounds to eight bits are multiplied as the float32 numbers that those eight
+//// bits mean.
 
 import viva_tensor/elementwise
 import viva_tensor/error.{type Error}
 import viva_tensor/kernel
 import viva_tensor/otp
 import viva_tensor/shape
+import viva_tensor/storage.{type Block}
 import viva_tensor/tensor.{type Tensor}
 import viva_tensor/tensor_error.{
-  type TensorError, InvalidArgument, NonFinite, ShapeMismatch,
+  type TensorError, DeviceMismatch, InvalidArgument, NonFinite, ShapeMismatch,
 }
 
 pub type Format {
@@ -59,10 +62,21 @@ type Memory {
   Library(Resource)
   /// What the weight means: float32, [in, out].
   Beam(BitArray)
+  /// On a GPU.
+  Device(weight: DeviceResource, device: Int)
 }
 
 /// A packed weight of the native library.
 type Resource
+
+/// The same on a GPU.
+type DeviceResource
+
+/// The term that native/nif/src/linear.rs reads.
+type DeviceBias {
+  NoBias
+  Bias(Block)
+}
 
 type Packed(memory) {
   Packed(
@@ -74,7 +88,8 @@ type Packed(memory) {
   )
 }
 
-/// Packs [in, out], or [out, in] where the order says so.
+/// Packs [in, out], or [out, in] where the order says so, for products where the
+/// weight is.
 pub fn pack(
   weight: Tensor,
   format: Format,
@@ -93,17 +108,16 @@ pub fn pack(
   use _ <- otp.try(check_shape(format, inputs, outputs))
   let weight = tensor.cast(weight, to: kernel.Float32)
   use _ <- otp.try(tensor.check_finite(weight, "prepack"))
-  use data <- otp.try(tensor.host_bytes(weight))
-  let by_library = case kernel.library_may_work() {
-    True -> nif_pack(format, inputs, outputs, order == OutIn, data)
-    False -> Error(error.NifNotLoaded("not asked for"))
-  }
-  let packed = case by_library {
-    Ok(packed) -> in_memory(packed, Library)
-    Error(_) ->
-      beam_pack(format, inputs, outputs, order == OutIn, data)
-      |> in_memory(Beam)
-  }
+  use packed <- otp.try(case tensor.elements(weight) {
+    storage.Failed(error) -> Error(error)
+    storage.Host(data) ->
+      Ok(host_pack(format, inputs, outputs, order == OutIn, data))
+    storage.Device(block) ->
+      case nif_device_pack(format, inputs, outputs, order == OutIn, block) {
+        Ok(packed) -> Ok(in_memory(packed, Device(_, block.device)))
+        Error(error) -> Error(storage.refused(error, block.device))
+      }
+  })
   let Packed(memory:, bytes:, relative_error:, largest_error:, pruned:) = packed
   case pruning {
     Exact if pruned > 0 ->
@@ -123,6 +137,24 @@ pub fn pack(
         largest_error:,
         pruned:,
       ))
+  }
+}
+
+fn host_pack(
+  format: Format,
+  inputs: Int,
+  outputs: Int,
+  transposed: Bool,
+  data: BitArray,
+) -> Packed(Memory) {
+  let by_library = case kernel.library_may_work() {
+    True -> nif_pack(format, inputs, outputs, transposed, data)
+    False -> Error(error.NifNotLoaded("not asked for"))
+  }
+  case by_library {
+    Ok(packed) -> in_memory(packed, Library)
+    Error(_) ->
+      beam_pack(format, inputs, outputs, transposed, data) |> in_memory(Beam)
   }
 }
 
@@ -169,7 +201,7 @@ fn check_shape(
   }
 }
 
-/// x W + b: [batch, in] -> [batch, out], float32.
+/// x W + b: [batch, in] -> [batch, out], float32, where all three are.
 pub fn linear(
   input: Tensor,
   weight: PackedWeight,
@@ -184,12 +216,56 @@ pub fn linear(
     True -> Ok(Nil)
     False -> Error(ShapeMismatch(expected:, got: tensor.shape(input)))
   })
-  let input = tensor.cast(input, to: kernel.Float32)
+  use _ <- otp.try(check_place(weight, input))
+  let input = case tensor.dtype(input), weight.memory {
+    // A GPU reads these as they are.
+    kernel.BFloat16, Device(..) -> input
+    _, _ -> tensor.cast(input, to: kernel.Float32)
+  }
   use _ <- otp.try(tensor.check_finite(input, "linear"))
-  use bias <- otp.try(check_bias(bias, outputs))
   let shape = [batch, outputs]
-  use data <- otp.try(tensor.host_bytes(input))
+  use bias <- otp.try(check_bias(bias, weight))
   case weight.memory {
+    Device(weight:, device:) -> {
+      use input_block <- otp.try(device_block(input))
+      use bias <- otp.try(case bias {
+        Error(Nil) -> Ok(NoBias)
+        Ok(bias) -> otp.map_ok(device_block(bias), Bias)
+      })
+      nif_device_linear(
+        weight,
+        activations,
+        tensor.dtype(input),
+        input_block,
+        bias,
+      )
+      |> storage.made(device)
+      |> tensor.made(shape, kernel.Float32, _)
+      |> tensor.check
+    }
+    memory -> {
+      use data <- otp.try(tensor.host_bytes(input))
+      use bias <- otp.try(case bias {
+        Error(Nil) -> Ok(<<>>)
+        Ok(bias) -> tensor.host_bytes(bias)
+      })
+      host_linear(memory, activations, #(batch, inputs, outputs), data, bias)
+    }
+  }
+}
+
+fn host_linear(
+  memory: Memory,
+  activations: Activations,
+  sizes: #(Int, Int, Int),
+  data: BitArray,
+  bias: BitArray,
+) -> Result(Tensor, TensorError) {
+  let #(batch, inputs, outputs) = sizes
+  let shape = [batch, outputs]
+  case memory {
+    Device(device:, ..) ->
+      Error(DeviceMismatch(storage.device_name(device), "host"))
     Library(resource) ->
       case nif_linear(resource, activations, data, bias) {
         Ok(product) -> Ok(tensor.new(shape, kernel.Float32, product))
@@ -219,23 +295,51 @@ pub fn linear(
   }
 }
 
-/// The elements of a bias, none where there is none.
+/// A bias of the product's width, as float32, beside the weight; if there is one.
 fn check_bias(
   bias: Result(Tensor, Nil),
-  outputs: Int,
-) -> Result(BitArray, TensorError) {
+  weight: PackedWeight,
+) -> Result(Result(Tensor, Nil), TensorError) {
   case bias {
-    Error(Nil) -> Ok(<<>>)
+    Error(Nil) -> Ok(Error(Nil))
     Ok(bias) ->
-      case tensor.shape(bias) == [outputs] {
+      case tensor.shape(bias) == [weight.outputs] {
         False ->
-          Error(ShapeMismatch(expected: [outputs], got: tensor.shape(bias)))
+          Error(ShapeMismatch(
+            expected: [weight.outputs],
+            got: tensor.shape(bias),
+          ))
         True -> {
+          use _ <- otp.try(check_place(weight, bias))
           let bias = tensor.cast(bias, to: kernel.Float32)
-          use _ <- otp.try(tensor.check_finite(bias, "linear"))
-          tensor.host_bytes(bias)
+          use _ <- otp.map_ok(tensor.check_finite(bias, "linear"))
+          Ok(bias)
         }
       }
+  }
+}
+
+/// A tensor where the weight is.
+fn check_place(
+  weight: PackedWeight,
+  tensor: Tensor,
+) -> Result(Nil, TensorError) {
+  case weight.memory, tensor.data(tensor) {
+    _, storage.Failed(error) -> Error(error)
+    Device(device:, ..), storage.Device(block) if device == block.device ->
+      Ok(Nil)
+    Device(device:, ..), other ->
+      Error(DeviceMismatch(storage.place(other), storage.device_name(device)))
+    _, storage.Host(_) -> Ok(Nil)
+    _, other -> Error(DeviceMismatch(storage.place(other), "host"))
+  }
+}
+
+fn device_block(tensor: Tensor) -> Result(Block, TensorError) {
+  case tensor.elements(tensor) {
+    storage.Device(block) -> Ok(block)
+    storage.Failed(error) -> Error(error)
+    storage.Host(_) -> Error(DeviceMismatch("host", "cuda"))
   }
 }
 
@@ -254,7 +358,7 @@ fn refused(error: Error) -> TensorError {
   }
 }
 
-/// What the packed weight means: float32, [in, out].
+/// What the packed weight means: float32, [in, out], where the weight is.
 pub fn unpack(weight: PackedWeight) -> Result(Tensor, TensorError) {
   let PackedWeight(memory:, inputs:, outputs:, ..) = weight
   let shape = [inputs, outputs]
@@ -265,6 +369,19 @@ pub fn unpack(weight: PackedWeight) -> Result(Tensor, TensorError) {
         Ok(meaning) -> Ok(tensor.new(shape, kernel.Float32, meaning))
         Error(error) -> Error(refused(error))
       }
+    Device(weight:, device:) ->
+      nif_device_unpack(weight)
+      |> storage.made(device)
+      |> tensor.made(shape, kernel.Float32, _)
+      |> tensor.check
+  }
+}
+
+/// The GPU that it is on.
+pub fn device(weight: PackedWeight) -> Result(Int, Nil) {
+  case weight.memory {
+    Device(device:, ..) -> Ok(device)
+    _ -> Error(Nil)
   }
 }
 
@@ -318,6 +435,27 @@ fn nif_linear(
   input: BitArray,
   bias: BitArray,
 ) -> Result(BitArray, Error)
+
+@external(erlang, "viva_tensor_nif", "device_pack")
+fn nif_device_pack(
+  format: Format,
+  inputs: Int,
+  outputs: Int,
+  transposed: Bool,
+  weight: Block,
+) -> Result(Packed(DeviceResource), Error)
+
+@external(erlang, "viva_tensor_nif", "device_unpack")
+fn nif_device_unpack(weight: DeviceResource) -> Result(Block, Error)
+
+@external(erlang, "viva_tensor_nif", "device_linear")
+fn nif_device_linear(
+  weight: DeviceResource,
+  activations: Activations,
+  dtype: kernel.Dtype,
+  input: Block,
+  bias: DeviceBias,
+) -> Result(Block, Error)
 
 @external(erlang, "viva_tensor_packed", "pack")
 fn beam_pack(

@@ -61,14 +61,15 @@ pub fn check_together(a: Data, b: Data) -> Result(Nil, TensorError) {
 }
 
 /// What the library answered, for a device.
-fn made(result: Result(Block, Error), device: Int) -> Data {
+pub fn made(result: Result(Block, Error), device: Int) -> Data {
   case result {
     Ok(block) -> Device(block)
     Error(error) -> Failed(refused(error, device))
   }
 }
 
-fn refused(error: Error, device: Int) -> TensorError {
+/// What the library refused, of a device.
+pub fn refused(error: Error, device: Int) -> TensorError {
   let device = device_name(device)
   case error {
     error.OutOfMemory(wanted_bytes:, free_bytes:) ->

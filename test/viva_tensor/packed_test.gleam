@@ -1,8 +1,8 @@
-//// Packed weights: the library and the BEAM to the same bits, products against
-//// float64, what is refused.
+//// Packed weights: the library, the BEAM and a GPU to the same bits, products
+//// against float64, what is refused.
 
 import support
-import tensor_support.{everywhere, on, paths}
+import tensor_support.{everywhere, on, on_a_gpu, paths}
 import viva_tensor as t
 import viva_tensor/otp
 
@@ -197,4 +197,120 @@ pub fn gelu_and_swiglu_are_what_their_parts_give_test() {
   let assert Ok(expected) = t.add_broadcast(product, bias)
   let assert Ok(found) = t.linear_swiglu_fp8(input, gate, up, t.Bias(bias))
   assert t.to_list(found) == t.to_list(expected)
+}
+
+fn there(tensor: t.Tensor) -> t.Tensor {
+  let assert Ok(tensor) = t.to_device(tensor, t.Cuda(0))
+  tensor
+}
+
+pub fn a_weight_on_a_gpu_is_packed_to_the_bits_of_the_host_test() {
+  use <- on_a_gpu
+  use #(name, prepack, prepack_transposed, _) <- support.each(formats())
+  let assert Ok(turned) = t.transpose(weight())
+  let assert Ok(here) = prepack(weight())
+  let assert Ok(packed) = prepack(there(weight()))
+  let assert Ok(twin) = prepack_transposed(there(turned))
+  let assert Ok(expected) = t.unpack(here)
+  let assert Ok(meaning) = t.unpack(packed)
+  let assert Ok(same) = t.unpack(twin)
+  assert #(name, t.device_of(meaning)) == #(name, t.Cuda(0))
+  assert #(name, t.to_binary(meaning)) == #(name, t.to_binary(expected))
+  assert #(name, t.to_binary(same)) == #(name, t.to_binary(expected))
+  let info = t.packed_info(packed)
+  assert #(name, info.device) == #(name, t.Cuda(0))
+  let on_the_host = t.packed_info(here)
+  assert #(name, t.PackedInfo(..info, device: t.Auto, bytes: on_the_host.bytes))
+    == #(name, on_the_host)
+}
+
+/// Products of few rows and of many; operands are views, too.
+pub fn products_on_a_gpu_stay_there_and_are_those_of_the_host_test() {
+  use <- on_a_gpu
+  use #(name, prepack, _, linear) <- support.each(formats())
+  let assert Ok(packed) = prepack(there(weight()))
+  let assert Ok(here) = prepack(weight())
+  let assert Ok(meaning) = t.unpack(here)
+  let many = t.random_normal_seeded([41, inputs], 0.0, 2.0, 8)
+  let biases = t.random_normal_seeded([2, outputs], 0.0, 1.0, 9)
+  use batch <- support.each([1, 5, 40])
+  // Neither begins with its block.
+  let slice = fn(tensor) { t.slice(tensor, [1, 0], [batch, inputs]) }
+  let assert Ok(input) = slice(many)
+  let assert Ok(input_there) = slice(there(many))
+  let assert Ok(bias) = t.slice(biases, [1, 0], [1, outputs])
+  let assert Ok(bias_there) = t.slice(there(biases), [1, 0], [1, outputs])
+  let #(bias, bias_there) = #(t.flatten(bias), t.flatten(bias_there))
+  let assert Ok(expected) = linear(input, here, t.Bias(bias))
+  let assert Ok(found) = linear(input_there, packed, t.Bias(bias_there))
+  assert #(name, t.device_of(found)) == #(name, t.Cuda(0))
+  assert t.dtype(found) == t.Float32
+  let assert Ok(sizes) =
+    t.matmul(
+      t.absolute(rounded(name, input)),
+      t.absolute(t.cast(meaning, t.Float64)),
+    )
+  let assert Ok(found) = t.to_host(found)
+  let assert Ok(difference) =
+    t.sub(t.cast(found, t.Float64), t.cast(expected, t.Float64))
+  let assert Ok(bound) =
+    t.scale(sizes, share(name, batch))
+    |> t.add_broadcast(t.fill([1, 1], 2.0e-6))
+  let assert Ok(within) = t.sub(bound, t.absolute(difference))
+  assert #(name, batch, t.min(within) >=. 0.0) == #(name, batch, True)
+  // bfloat16 is read as it is.
+  let half = t.cast(input_there, t.BFloat16)
+  let assert Ok(of_half) = linear(half, packed, t.NoBias)
+  let assert Ok(same) = linear(t.cast(half, t.Float32), packed, t.NoBias)
+  assert #(name, t.to_binary(of_half)) == #(name, t.to_binary(same))
+}
+
+/// What both products may be off by, of the sum of the terms' magnitudes: two
+/// roundings a step of two chains; of many rows what eight bits on tensor cores
+/// lose, 32 products of which are added with 13 bits behind the point of the
+/// largest, and what f16 loses of an input and a weight.
+fn share(name: String, batch: Int) -> Float {
+  let chains = 264.0 /. 16_777_216.0
+  case name, batch > 8 {
+    "fp8", True -> chains +. 99.0 /. 8192.0
+    "fp8 in blocks", True | "int4", True -> chains +. 1.0 /. 512.0
+    _, _ -> chains
+  }
+}
+
+pub fn gelu_and_swiglu_on_a_gpu_are_what_their_parts_give_test() {
+  use <- on_a_gpu
+  let input = there(t.random_normal_seeded([3, inputs], 0.0, 1.0, 1))
+  let bias = there(t.random_normal_seeded([outputs], 0.0, 1.0, 2))
+  let assert Ok(up) = t.prepack_fp8_weight(there(weight()))
+  let gate = t.random_normal_seeded([inputs, outputs], 0.0, 0.1, 3)
+  let assert Ok(gate) = t.prepack_fp8_weight(there(gate))
+  let assert Ok(linear) = t.linear_fp8(input, up, t.Bias(bias))
+  let assert Ok(found) = t.linear_gelu_fp8(input, up, t.Bias(bias))
+  assert t.to_list(found) == t.to_list(t.gelu(linear))
+  let assert Ok(a) = t.linear_fp8(input, gate, t.NoBias)
+  let assert Ok(b) = t.linear_fp8(input, up, t.NoBias)
+  let assert Ok(product) = t.mul(t.silu(a), b)
+  let assert Ok(expected) = t.add_broadcast(product, bias)
+  let assert Ok(found) = t.linear_swiglu_fp8(input, gate, up, t.Bias(bias))
+  assert t.device_of(found) == t.Cuda(0)
+  assert t.to_list(found) == t.to_list(expected)
+}
+
+pub fn what_does_not_fit_on_a_gpu_is_refused_test() {
+  use <- on_a_gpu
+  let assert Ok(packed) = t.prepack_int8_weight(there(t.ones([8, 2])))
+  let assert Ok(infinite) = t.div(t.ones([1, 8]), t.zeros([1, 8]))
+  let assert Error(t.NonFinite(..)) =
+    t.linear_int8(there(infinite), packed, t.NoBias)
+  let assert Error(t.NonFinite(..)) = t.prepack_int8_weight(there(infinite))
+  let assert Error(t.ShapeMismatch(expected: [1, 8], got: [1, 7])) =
+    t.linear_int8(there(t.ones([1, 7])), packed, t.NoBias)
+  let assert Error(t.ShapeMismatch(expected: [2], got: [3])) =
+    t.linear_int8(there(t.ones([1, 8])), packed, t.Bias(there(t.ones([3]))))
+  let assert Error(t.InvalidArgument(argument: "weight", ..)) =
+    t.prepack_int8_sparse_24_weight(there(t.ones([8, 1])), t.Exact)
+  let assert Ok(nothing) =
+    t.linear_int8(there(t.zeros([0, 8])), packed, t.NoBias)
+  assert t.shape(nothing) == [0, 2]
 }

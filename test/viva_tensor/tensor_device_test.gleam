@@ -2,25 +2,9 @@
 //// the same operands. Without a GPU: the error that says why.
 
 import support
-import tensor_support
+import tensor_support.{on_a_gpu}
 import viva_tensor as t
 import viva_tensor/otp
-
-/// The work, where there is a GPU.
-fn on_a_gpu(work: fn() -> a) -> Nil {
-  case t.to_device(t.vector([1.0]), t.Cuda(0)) {
-    Ok(_) -> {
-      work()
-      Nil
-    }
-    Error(t.DeviceUnavailable("cuda:0", reason)) -> {
-      let assert [_, _, cuda] = t.devices()
-      // A GPU that is there may lack the compiler, or be too old.
-      assert cuda.availability == t.Available || cuda.note == reason
-    }
-    Error(error) -> panic as t.describe_tensor_error(error)
-  }
-}
 
 fn there(tensor: t.Tensor) -> t.Tensor {
   let assert Ok(tensor) = t.to_device(tensor, t.Cuda(0))
@@ -285,9 +269,13 @@ pub fn operands_are_in_one_place_test() {
   assert t.conv2d(a, gpu, t.conv2d_config()) == mismatch
   let v = t.vector([1.0, 1.0, 1.0])
   assert t.rms_norm(gpu, v, 0.0) == Error(t.DeviceMismatch("cuda:0", "host"))
-  assert t.prepack_int8_weight(gpu) == Error(apart)
   let assert Ok(packed) = t.prepack_int8_weight(a)
-  assert t.linear_int8(gpu, packed, t.NoBias) == mismatch
+  let refused = Error(t.DeviceMismatch("cuda:0", "host"))
+  assert t.linear_int8(gpu, packed, t.NoBias) == refused
+  assert t.linear_int8(a, packed, t.Bias(there(v))) == refused
+  let assert Ok(packed) = t.prepack_int8_weight(gpu)
+  assert t.linear_int8(a, packed, t.NoBias) == mismatch
+  assert t.linear_int8(gpu, packed, t.Bias(v)) == mismatch
 }
 
 pub fn memory_that_is_short_is_an_error_test() {

@@ -26,26 +26,26 @@ pub struct BlockResource(Block);
 impl Resource for BlockResource {}
 
 /// What a block's term refers to, and which of its bytes.
-struct Bytes {
+pub struct Bytes {
     resource: ResourceArc<BlockResource>,
     start: usize,
     bytes: usize,
 }
 
 impl Bytes {
-    fn part(&self) -> Result<Part<'_>> {
+    pub fn part(&self) -> Result<Part<'_>> {
         self.resource.0.part(self.start, self.bytes)
     }
 }
 
 /// `{block, Resource, Device, Start, Bytes}`
-fn block(term: Term) -> Result<Bytes> {
+pub fn block(term: Term) -> Result<Bytes> {
     let [resource, _, start, bytes] = record(term, atoms::block(), "block")?;
     let resource = resource.decode().map_err(|_| invalid("block", "memory on a GPU", resource))?;
     Ok(Bytes { resource, start: number(start, "start")?, bytes: number(bytes, "bytes")? })
 }
 
-fn made<'a>(env: Env<'a>, block: Block) -> Term<'a> {
+pub fn made<'a>(env: Env<'a>, block: Block) -> Term<'a> {
     let (device, bytes) = (block.gpu().device().ordinal, block.bytes());
     (atoms::block(), ResourceArc::new(BlockResource(block)), device, 0, bytes).encode(env)
 }

@@ -4,20 +4,23 @@
 
 use rustler::{Binary, Encoder, Env, NewBinary, Resource, ResourceArc, Term};
 use viva_tensor_engine::{
-    backend::cpu::linear::{Activations, PackedWeight, Weight},
     buffer,
     error::{Error, Result},
     quant::{Format, Packing},
+    tensor::packed::{Activations, DeviceWeight, PackedWeight, Weight},
 };
 
 use crate::{
-    alive, reply,
+    alive,
+    device::{block, made},
+    reply,
     resources::reap,
+    tensor::dtype,
     terms::{boolean, invalid, record},
 };
 
 mod atoms {
-    rustler::atoms! { fp8, fp8_blocks, int8, int4, int8_sparse24, int4_sparse24, float, rounded_fp8, rounded_int8, packed }
+    rustler::atoms! { fp8, fp8_blocks, int8, int4, int8_sparse24, int4_sparse24, float, rounded_fp8, rounded_int8, packed, bias, no_bias }
 }
 
 /// A packed weight; empty only while it is being dropped.
@@ -31,6 +34,12 @@ impl Drop for PackedResource {
         reap(self.0.take());
     }
 }
+
+/// A packed weight on a GPU. Its memory goes back by the engine's own thread for that.
+pub struct DevicePackedResource(DeviceWeight);
+
+#[rustler::resource_impl(name = "viva_tensor_device_packed")]
+impl Resource for DevicePackedResource {}
 
 fn packed(term: Term) -> Result<ResourceArc<PackedResource>> {
     term.decode().map_err(|_| invalid("packed weight", "a packed weight", term))
@@ -61,6 +70,15 @@ fn packing(term: Term, inputs: usize) -> Result<Packing> {
         }
     }
     Err(invalid("format", "fp8, {fp8_blocks, N}, int8, {int4, N}, int8_sparse24 or int4_sparse24", term))
+}
+
+fn activations(term: Term) -> Result<Activations> {
+    match term {
+        term if atoms::float() == term => Ok(Activations::Float),
+        term if atoms::rounded_fp8() == term => Ok(Activations::F8E4m3),
+        term if atoms::rounded_int8() == term => Ok(Activations::Int8),
+        term => Err(invalid("activations", "float, rounded_fp8 or rounded_int8", term)),
+    }
 }
 
 /// Float32 elements, which need not be aligned in a binary.
@@ -132,17 +150,65 @@ fn packed_linear<'a>(
     bias: Term<'a>,
 ) -> Term<'a> {
     reply(env, || {
-        let activations = match activations {
-            term if atoms::float() == term => Activations::Float,
-            term if atoms::rounded_fp8() == term => Activations::F8E4m3,
-            term if atoms::rounded_int8() == term => Activations::Int8,
-            term => return Err(invalid("activations", "float, rounded_fp8 or rounded_int8", term)),
-        };
+        let activations = self::activations(activations)?;
         let (resource, input, bias) = (packed(resource)?, floats(input, "input")?, floats(bias, "bias")?);
         let weight = weight(&resource)?;
         let batch = input.len().checked_div(weight.inputs()).unwrap_or(0);
         filled(env, batch.saturating_mul(weight.outputs()), |out| {
             weight.multiply(&input, activations, &bias, out, &alive(env))
         })
+    })
+}
+
+fn device_weight(term: Term) -> Result<ResourceArc<DevicePackedResource>> {
+    term.decode().map_err(|_| invalid("packed weight", "a packed weight on a GPU", term))
+}
+
+/// `{packed, Resource, Bytes, RelativeError, LargestError, Pruned}`
+#[rustler::nif(schedule = "DirtyCpu")]
+fn device_pack<'a>(
+    env: Env<'a>,
+    format: Term<'a>,
+    inputs: Term<'a>,
+    outputs: Term<'a>,
+    transposed: Term<'a>,
+    weight: Term<'a>,
+) -> Term<'a> {
+    reply(env, || {
+        let lengths = (count(inputs, "inputs")?, count(outputs, "outputs")?);
+        let (packing, transposed) = (packing(format, lengths.0)?, boolean(transposed, "transposed")?);
+        let weight = block(weight)?;
+        let weight = DeviceWeight::pack(&weight.part()?, lengths, transposed, packing, &alive(env))?;
+        let (bytes, loss) = (weight.bytes(), weight.loss);
+        let resource = ResourceArc::new(DevicePackedResource(weight));
+        Ok((atoms::packed(), resource, bytes, loss.relative, loss.largest, loss.pruned).encode(env))
+    })
+}
+
+#[rustler::nif(schedule = "DirtyCpu")]
+fn device_unpack<'a>(env: Env<'a>, resource: Term<'a>) -> Term<'a> {
+    reply(env, || Ok(made(env, device_weight(resource)?.0.unpack()?)))
+}
+
+/// The bias is `{bias, Block}` or `no_bias`.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn device_linear<'a>(
+    env: Env<'a>,
+    resource: Term<'a>,
+    activations: Term<'a>,
+    dtype: Term<'a>,
+    input: Term<'a>,
+    bias: Term<'a>,
+) -> Term<'a> {
+    reply(env, || {
+        let (resource, activations) = (device_weight(resource)?, self::activations(activations)?);
+        let (dtype, input) = (self::dtype(dtype)?, block(input)?);
+        let bias = match record(bias, atoms::bias(), "bias") {
+            Ok([bias]) => Some(block(bias)?),
+            Err(_) if atoms::no_bias() == bias => None,
+            Err(error) => return Err(error),
+        };
+        let bias = bias.as_ref().map(|bias| bias.part()).transpose()?;
+        Ok(made(env, resource.0.multiply(&input.part()?, dtype, activations, bias.as_ref())?))
     })
 }

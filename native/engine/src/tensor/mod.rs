@@ -9,6 +9,7 @@ pub mod device;
 pub mod element;
 pub mod elementwise;
 pub mod layout;
+pub mod packed;
 pub mod product;
 pub mod row;
 

@@ -44,6 +44,7 @@ kernel!(MACHINE_PANEL, "machine_panel.cuh");
 kernel!(PANEL, "panel.cuh");
 kernel!(PANEL_PACK, "panel_pack.cu");
 kernel!(PANEL_HALVES, "panel_halves.cu");
+kernel!(PANEL_UNPACK, "panel_unpack.cu");
 kernel!(PANEL_GEMV, "panel_gemv.cu");
 kernel!(PANEL_GEMM, "panel_gemm.cu");
 
@@ -275,7 +276,8 @@ impl Program {
             let shared = [MACHINE_PANEL, FORMATS, HALVES, PANEL];
             Piece::new("", &[&shared, sources].concat(), "", &[])
         };
-        Program { pieces: vec![piece(&[PANEL_PACK, PANEL_HALVES]), piece(&[PANEL_GEMV]), piece(&[PANEL_GEMM])] }
+        let own = piece(&[PANEL_PACK, PANEL_HALVES, PANEL_UNPACK]);
+        Program { pieces: vec![own, piece(&[PANEL_GEMV]), piece(&[PANEL_GEMM])] }
     }
 
     /// Code on a GPU: from the cache, or compiled and put there.

@@ -16,6 +16,7 @@ use super::{
     argument::Argument,
     cubin_cache,
     driver::{Device, Memory, Stream, failed},
+    linear::Linears,
     module::{Kernel, Module},
     nvrtc::{Compiled, nvrtc},
 };
@@ -54,7 +55,9 @@ pub(super) fn names(dtype: Dtype) -> (&'static str, u32) {
 #[derive(Debug)]
 pub struct Gpu {
     device: Arc<Device>,
-    stream: Stream,
+    stream: Arc<Stream>,
+    /// Made for the first packed weight.
+    linears: Mutex<Option<Arc<Linears>>>,
     kernels: BTreeMap<String, Kernel>,
     // The kernels are its functions.
     _module: Module,
@@ -116,7 +119,19 @@ impl Gpu {
             let kernel = module.kernel(&format!("tensor_{name}"))?;
             kernels.insert(name, kernel);
         }
-        Ok(Gpu { stream: device.stream()?, device, kernels, _module: module })
+        Ok(Gpu { stream: Arc::new(device.stream()?), device, linears: Mutex::default(), kernels, _module: module })
+    }
+
+    /// Products with packed weights, on the stream of the tensors. The first call compiles them, which takes some seconds
+    /// where the cache has none.
+    ///
+    /// Errors: those of `Linears::new`.
+    pub fn linears(&self) -> Result<Arc<Linears>> {
+        let mut slot = self.linears.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(linears) = &*slot {
+            return Ok(Arc::clone(linears));
+        }
+        Ok(Arc::clone(slot.insert(Arc::new(Linears::on(&self.device, &self.stream)?))))
     }
 
     /// The device that the models share.
@@ -193,6 +208,10 @@ impl Block {
         self.bytes
     }
 
+    pub(super) fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
     pub fn whole(&self) -> Part<'_> {
         Part { block: self, start: 0, bytes: self.bytes }
     }
@@ -217,6 +236,13 @@ pub struct Part<'a> {
     block: &'a Block,
     start: usize,
     bytes: usize,
+}
+
+impl<'a> Part<'a> {
+    /// The block's memory, where the part begins with it.
+    pub(super) fn memory(&self) -> Option<&'a Memory> {
+        (self.start == 0).then_some(self.block.memory())
+    }
 }
 
 impl Part<'_> {

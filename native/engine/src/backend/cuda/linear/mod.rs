@@ -8,6 +8,7 @@
 //! read a weight once; more of them on tensor cores. The surprise: products of INT8 rows are sums of whole numbers, which are exact
 //! in any order, so they do not depend on the kernel that made them, up to the roundings of the scales.
 
+mod block;
 pub mod cublaslt;
 pub mod cusparselt;
 mod pack;
@@ -17,6 +18,7 @@ mod round;
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use self::{
+    block::BlockWeight,
     pack::Pack,
     product::{Ending, Road, Width},
     round::{Element, Input, Rounded},
@@ -41,7 +43,7 @@ pub const MOST_INPUTS: usize = 131_072;
 pub struct Linears {
     device: Arc<Device>,
     module: Module,
-    pub stream: Stream,
+    pub stream: Arc<Stream>,
     scratch: Mutex<Scratch>,
 }
 
@@ -69,8 +71,15 @@ impl Linears {
     ///
     /// Errors: `NotFound` where there is no compiler.
     pub fn new(device: &Arc<Device>) -> Result<Linears> {
-        let (module, stream) = (Program::linears().module(device)?, device.stream()?);
-        Ok(Linears { device: Arc::clone(device), module, stream, scratch: Mutex::default() })
+        Linears::on(device, &Arc::new(device.stream()?))
+    }
+
+    /// The same on a stream that others queue on, too.
+    ///
+    /// Errors: as `new`.
+    pub fn on(device: &Arc<Device>, stream: &Arc<Stream>) -> Result<Linears> {
+        let module = Program::linears().module(device)?;
+        Ok(Linears { device: Arc::clone(device), module, stream: Arc::clone(stream), scratch: Mutex::default() })
     }
 
     pub fn device(&self) -> &Arc<Device> {

@@ -41,7 +41,7 @@ pub struct Rounded {
 }
 
 impl Element {
-    fn bytes(self) -> usize {
+    pub fn bytes(self) -> usize {
         match self {
             Element::F32 => 4,
             Element::Bf16 => 2,
