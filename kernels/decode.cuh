@@ -127,6 +127,8 @@ template <class F, u32 K> DEV void copy_unit(Token& k, const u8* first, u64 firs
   for (u32 at = 0; at < K; at += stage_cols<F>()) {
     u32 cols = min(K - at, stage_cols<F>()), slot = k.stage % STAGES, turn = k.stage / STAGES;
     if (turn) counter_wait(&k.s.empty[slot], (turn - 1) & 1);
+    // Packets wait behind copies in the memory's queues, so only so many stages are under way at once.
+    if (k.stage >= UNDER_WAY) counter_wait(&k.s.full[(k.stage - UNDER_WAY) % STAGES], (k.stage - UNDER_WAY) / STAGES & 1);
     u32 bytes = 0;
 #pragma unroll
     for (int p = 0; p < F::PLANES; p++) bytes += cols / F::LEN * F::bytes(p) * 8 * tiles;

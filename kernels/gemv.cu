@@ -162,6 +162,7 @@ template <class F, bool GATED> DEV void gemv4(const Part& a, const Part& b, cons
 //   scales  f32 [groups][8][TEAM]: what a warp's sums are multiplied by; squares f32 [groups][8][TEAM]: its columns' sum of squares
 //   grid    (TEAM, any number that share a warp's columns, groups), 8 warps
 template <class F> DEV void split8(const float* x, u32 x_stride, u32 cols, u32 count, const float* gamma, uint4* pieces, float* scales, float* squares) {
+  follow();
   __shared__ float ups[8];
   u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4, slice = blockIdx.x;
   u32 base = blockIdx.z * 8, rows = min(count - base, 8u), blocks = (cols + 31) / 32;
@@ -197,6 +198,7 @@ template <class F> DEV constexpr u32 units_of_eight() { return F::LEN == 256 ? 1
 
 // gemv8_<format>: as gemv4, of eight rows that `split8` has split. grid (units / units_of_eight, groups of 8 rows)
 template <class F, bool GATED> DEV void gemv8(const Part& a, const Part& b, const Part& c, const uint4* pieces, const float* scales, const float* squares, u32 count, const Ending& end) {
+  follow();
   constexpr u32 UNITS = units_of_eight<F>();
   __shared__ float sums[16 * UNITS][8][TEAM + 1];
   u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;

@@ -296,6 +296,7 @@ DEV void merge_split(Merged& m, const Merged& more) {
 // f32 [N][H][SPLITS][HD + 2] for `combine_splits`.
 extern "C" __global__ void __launch_bounds__(TEAM * 32) attend_heads(const Row* rows, u32 layer, const float* query, const float* key, const float* value, u32 q_stride,
                                                                    u32 kv_stride, HeadArguments a, float* mixed, float* partial) {
+  follow();
   Heads& s = *(Heads*)shared_memory();
   HeadSums* sums = (HeadSums*)(shared_memory() + sizeof(Heads));
   const Row row = rows[blockIdx.y];
@@ -334,6 +335,7 @@ extern "C" __global__ void __launch_bounds__(TEAM * 32) attend_heads(const Row* 
 
 // grid (H, N), HD threads.
 extern "C" __global__ void __launch_bounds__(HD) combine_splits(const Row* rows, u32 window, const float* partial, float* mixed, u32 stride) {
+  follow();
   Reach reach = reach_of(rows[blockIdx.y].position, window);
   if (reach.splits == 1) return;
   const float* from = partial + ((u64)blockIdx.y * H + blockIdx.x) * SPLITS * (HD + 2);

@@ -103,6 +103,15 @@ DEV void barrier(u32 number, u32 threads) { asm volatile("bar.sync %0, %1;" ::"r
 DEV void touch(const void* at) { asm volatile("{ .reg .u32 value; ld.global.ca.u32 value, [%0]; }" ::"l"(at)); }
 DEV void prefetch(const void* at) { asm volatile("prefetch.global.L2 [%0];" ::"l"(at)); }
 
+// The first thing of a kernel that may start while the one before it in the stream still runs: the next one may do so, too,
+// and what the one before has written is there from here on. A kernel's launch says whether it follows so.
+DEV void follow() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
 // A packet: a number in the lower half, its epoch in the upper; one store, so who sees the epoch sees the number.
 DEV void packet_store(u64* at, u64 packet) { asm volatile("st.relaxed.gpu.global.u64 [%0], %1;" ::"l"(at), "l"(packet) : "memory"); }
 DEV u64 packet_load(const u64* at) {

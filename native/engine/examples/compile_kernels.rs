@@ -44,14 +44,15 @@ const KNOWN: [(&str, usize); 5] = [
 
 /// The whole-token kernel as it is compiled for Llama 1B and 8B on a GPU of 132 multiprocessors.
 fn plan(architecture: &str, shape: usize) -> Option<Plan> {
-    let [layers, ffn, stages] = *[[16, 8192, 4], [32, 14336, 4]].get(shape)?;
+    let [layers, ffn, under_way] = *[[16, 8192, 1], [32, 14336, 2]].get(shape)?;
     let format = kernel_name(Format::F8E4m3);
     (architecture == "sm_90a").then_some(Plan {
         blocks: 132,
         layers,
         ffn,
         vocab: 128256,
-        stages,
+        stages: 4,
+        under_way,
         activation: 0,
         layer_format: format,
         head_format: format,

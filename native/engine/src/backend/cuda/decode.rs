@@ -29,9 +29,12 @@ const FINISHERS: usize = 2;
 const HANDOVERS: usize = 2;
 /// Columns that the warps of a block take in turn, a block of 32 each.
 const TURN: usize = 32 * TEAM;
-/// Stages of the ring below which it would drain at every phase, and beyond which the memory serves better as a cache.
+/// Stages of the ring below which it would drain at every phase, and beyond which more serve nothing.
 const FEWEST_STAGES: usize = 3;
-const MOST_STAGES: usize = 4;
+const MOST_STAGES: usize = 5;
+/// Bytes of a layer in a block from which on the memory's speed is what counts: then two stages are under way at once, not
+/// one behind which packets wait less.
+const LARGE_LAYER: usize = 512 << 10;
 
 /// The constants of the kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +45,8 @@ pub struct Plan {
     pub ffn: usize,
     pub vocab: usize,
     pub stages: usize,
+    /// Of these, how many may be on their way from memory.
+    pub under_way: usize,
     pub activation: u32,
     pub layer_format: &'static str,
     pub head_format: &'static str,
@@ -96,12 +101,16 @@ impl Plan {
         let room = (device.shared_bytes as usize).checked_sub(rest + scratch)?;
         let stages = (room / stage).min(MOST_STAGES);
         let shared_bytes = (rest + scratch + stages * stage).next_multiple_of(128).min(device.shared_bytes as usize);
+        let layer = weights.layers.first()?;
+        let matrices = [&layer.query, &layer.key, &layer.value, &layer.output, &layer.up, &layer.down];
+        let layer_bytes: usize = matrices.into_iter().chain(&layer.gate).map(|matrix| matrix.bytes()).sum();
         (stages >= FEWEST_STAGES).then(|| Plan {
             blocks,
             layers: spec.layers.len(),
             ffn,
             vocab: head.rows(),
             stages,
+            under_way: if layer_bytes / blocks < LARGE_LAYER { 1 } else { 2 },
             activation: activation_code(first.activation),
             layer_format,
             head_format: head.kernel_name(),
@@ -119,6 +128,7 @@ impl Plan {
             ("FFN", self.ffn),
             ("VOCAB", self.vocab),
             ("STAGES", self.stages),
+            ("UNDER_WAY", self.under_way),
             ("SHARED_BYTES", self.shared_bytes),
             ("ACTIVATION", self.activation as usize),
         ];

@@ -101,6 +101,15 @@ pub(super) fn settle() -> Result<()> {
     unsafe { result::stream::synchronize(std::ptr::null_mut()) }.map_err(|error| failed("cuStreamSynchronize", error))
 }
 
+/// The newest CUDA that the driver knows, 12030 for 12.3.
+pub(super) fn driver_version() -> Result<c_int> {
+    let mut version = 0;
+    // SAFETY: the place outlives the call.
+    let done = unsafe { sys::cuDriverGetVersion(&mut version) }.result();
+    done.map_err(|error| failed("cuDriverGetVersion", error))?;
+    Ok(version)
+}
+
 /// The error of a failing call.
 pub(super) fn failed(call: &str, error: DriverError) -> Error {
     let text = error.error_string().map(|text| text.to_string_lossy().into_owned()).unwrap_or_default();
@@ -460,10 +469,46 @@ impl Stream {
         let mut places: Vec<*mut c_void> = arguments.iter().map(Argument::place).collect();
         let (grid, block) = ((grid[0], grid[1], grid[2]), (threads, 1, 1));
         // SAFETY: the caller's contract; the arguments outlive the call, which copies them.
-        let launch =
-            || unsafe { result::launch_kernel(kernel.function, grid, block, shared, self.stream, &mut places) };
+        let launch = || unsafe {
+            if kernel.follows {
+                return launch_following(kernel, grid, block, shared, self.stream, &mut places);
+            }
+            result::launch_kernel(kernel.function, grid, block, shared, self.stream, &mut places)
+        };
         self.timed(kernel, arguments, launch).map_err(|error| failed("cuLaunchKernel", error))
     }
+}
+
+/// As `result::launch_kernel`, of a kernel that may start while the one before it still runs.
+///
+/// # Safety
+/// As `Stream::launch`; the kernel begins with `follow`.
+unsafe fn launch_following(
+    kernel: &Kernel,
+    grid: (u32, u32, u32),
+    block: (u32, u32, u32),
+    shared: u32,
+    stream: sys::CUstream,
+    places: &mut [*mut c_void],
+) -> std::result::Result<(), DriverError> {
+    // SAFETY: a union and padding of plain bytes.
+    let mut attribute: sys::CUlaunchAttribute = unsafe { std::mem::zeroed() };
+    attribute.id = sys::CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
+    attribute.value.programmaticStreamSerializationAllowed = 1;
+    let config = sys::CUlaunchConfig {
+        gridDimX: grid.0,
+        gridDimY: grid.1,
+        gridDimZ: grid.2,
+        blockDimX: block.0,
+        blockDimY: block.1,
+        blockDimZ: block.2,
+        sharedMemBytes: shared,
+        hStream: stream,
+        attrs: &mut attribute,
+        numAttrs: 1,
+    };
+    // SAFETY: the caller's contract; the configuration outlives the call.
+    unsafe { sys::cuLaunchKernelEx(&config, kernel.function, places.as_mut_ptr(), std::ptr::null_mut()) }.result()
 }
 
 impl Stream {

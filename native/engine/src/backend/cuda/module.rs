@@ -12,7 +12,7 @@ use cudarc::driver::{
     sys,
 };
 
-use super::driver::{Device, failed, settle};
+use super::driver::{Device, driver_version, failed, settle};
 use crate::error::{Error, Result};
 
 impl Device {
@@ -54,7 +54,7 @@ impl Module {
         for part in &self.parts {
             // SAFETY: the module lives.
             match unsafe { result::module::get_function(*part, c_name.clone()) } {
-                Ok(function) => return Ok(Some(Kernel { function, name: kept(name) })),
+                Ok(function) => return Ok(Some(Kernel { function, name: kept(name), follows: false })),
                 Err(DriverError(sys::CUresult::CUDA_ERROR_NOT_FOUND)) => {}
                 Err(error) => return Err(failed(&format!("cuModuleGetFunction({name})"), error)),
             }
@@ -105,11 +105,16 @@ impl Drop for Module {
     }
 }
 
+/// The driver from which on a graph records that a kernel starts early.
+const FOLLOWS_IN_GRAPHS: c_int = 12030;
+
 /// A function of a module, which must outlive it.
 #[derive(Debug, Clone, Copy)]
 pub struct Kernel {
     pub(super) function: sys::CUfunction,
     pub(super) name: &'static str,
+    /// Whether it may start while the kernel before it still runs.
+    pub(super) follows: bool,
 }
 
 /// The text for good; there are only so many kernels.
@@ -130,6 +135,16 @@ unsafe impl Send for Kernel {}
 unsafe impl Sync for Kernel {}
 
 impl Kernel {
+    /// The same, to be started while the kernel before it in the stream still runs: one that begins with `follow` of
+    /// kernels/machine.cuh, if it was compiled for a GPU that can do so, and the driver records such launches.
+    pub fn following(self) -> Result<Kernel> {
+        let attribute = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_PTX_VERSION;
+        // SAFETY: the function's module lives.
+        let version = unsafe { result::function::get_function_attribute(self.function, attribute) };
+        let version = version.map_err(|error| failed("cuFuncGetAttribute", error))?;
+        Ok(Kernel { follows: version >= 90 && driver_version()? >= FOLLOWS_IN_GRAPHS, ..self })
+    }
+
     /// Allows launches with so much shared memory.
     pub fn allow_shared(&self, bytes: u32) -> Result<()> {
         let attribute = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;

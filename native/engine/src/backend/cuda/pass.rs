@@ -142,11 +142,13 @@ impl Kernels {
         let gemv = |name: &&'static str| {
             let kernel = |kind: &str| module.kernel(&format!("{kind}_{name}"));
             let four = [kernel("gemv4")?, kernel("gemv4_gated")?];
-            Ok((*name, Products { four, split: kernel("split8")?, eight: [kernel("gemv8")?, kernel("gemv8_gated")?] }))
+            let following = |kind: &str| kernel(kind)?.following();
+            let eight = [following("gemv8")?, following("gemv8_gated")?];
+            Ok((*name, Products { four, split: following("split8")?, eight }))
         };
         let heads = |attend: Kernel| {
             attend.allow_shared(dimensions.attend_bytes() as u32)?;
-            Ok([attend, module.kernel("combine_splits")?])
+            Ok([attend.following()?, module.kernel("combine_splits")?.following()?])
         };
         Ok(Kernels {
             gemv: names.iter().map(gemv).collect::<Result<_>>()?,
