@@ -868,7 +868,7 @@ pub type Error {
   InvalidOption(option: String, expected: String, found: String)
   /// The prompt encodes to no token.
   EmptyPrompt
-  /// Prompt and answer do not fit into the context.
+  /// The context has no room for the prompt and one token more.
   ContextOverflow(wanted_tokens: Int, limit_tokens: Int)
   /// Memory is short.
   OutOfMemory(wanted_bytes: Int, free_bytes: Int)

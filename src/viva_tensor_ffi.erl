@@ -2,7 +2,7 @@
 -module(viva_tensor_ffi).
 
 -export([finally/2, split_once/2, graphemes/1]).
--export([arguments/0, set_up_terminal/0, write/1, write_error/1, read_line/1, halt/1, read_file/1]).
+-export([arguments/0, set_up_terminal/0, error_is_terminal/0, write/1, write_error/1, read_line/1, halt/1, read_file/1]).
 -export([parse_int/1, parse_float/1, short_float/1, fixed_float/2, monotonic_seconds/0]).
 -export([json_encode/1, json_decode/1]).
 -export([start_ticker/1, stop_ticker/1]).
@@ -74,6 +74,9 @@ set_up_terminal() ->
     _ = io:setopts(standard_io, [binary, {encoding, latin1}]),
     _ = io:setopts(standard_error, [{encoding, latin1}]),
     nil.
+
+%% Whether standard error is a terminal, and no file or pipe. One without a size counts as a pipe.
+error_is_terminal() -> element(1, io:columns(standard_error)) =:= ok.
 
 %% To standard output; false when nobody reads it any more.
 write(Text) -> write(standard_io, Text).

@@ -183,11 +183,16 @@ const default_question =
 
 fn demo(path: String, question: String, flags: Flags) -> Result(Nil, Error) {
   let start = otp.monotonic_seconds()
-  let options = t.on_progress(load_opts(flags), draw_bar(start, _))
+  // A file or a pipe cannot take back what is drawn.
+  let #(draw, clear) = case otp.error_is_terminal() {
+    True -> #(draw_bar(start, _), "\r\u{1b}[K")
+    False -> #(fn(_) { t.Continue }, "")
+  }
+  let options = t.on_progress(load_opts(flags), draw)
   use model <- otp.try(t.load_model_with(path, options))
   use info <- otp.try(t.model_info(model))
   let seconds = otp.monotonic_seconds() -. start
-  otp.write_error("\r\u{1b}[K" <> measure.describe_model(info, seconds) <> "\n")
+  otp.write_error(clear <> measure.describe_model(info, seconds) <> "\n")
   print("\n> " <> question <> "\n\n")
   let messages = [t.user(question)]
   use answer <- otp.try(t.chat_stream(model, messages, request(flags), put))

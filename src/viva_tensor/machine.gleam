@@ -49,7 +49,7 @@ fn gpus() -> Int
 fn cuda() -> Device {
   let missing = Device(name: "cuda", available: False, note: _)
   case find_library("libcuda.so.1"), gpus(), native.loaded() {
-    Error(Nil), _, _ -> missing("libcuda not found")
+    Error(Nil), _, _ -> missing("libcuda.so.1 not found: there is no NVIDIA driver")
     Ok(path), 0, _ -> missing(path <> " is there, and no GPU")
     Ok(_), _, False -> missing("a GPU needs the native library, as the CPU does")
     Ok(path), count, True ->

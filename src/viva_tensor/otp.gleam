@@ -250,6 +250,10 @@ pub fn arguments() -> Result(List(String), Int)
 @external(erlang, "viva_tensor_ffi", "set_up_terminal")
 pub fn set_up_terminal() -> Nil
 
+/// Whether standard error is a terminal, and no file or pipe.
+@external(erlang, "viva_tensor_ffi", "error_is_terminal")
+pub fn error_is_terminal() -> Bool
+
 /// To standard output; False when nobody reads it any more.
 @external(erlang, "viva_tensor_ffi", "write")
 pub fn write(text: String) -> Bool

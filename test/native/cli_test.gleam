@@ -201,6 +201,8 @@ pub fn demo_test() {
   let assert Ok(_) = otp.split_once(output.output, at: "> Why?")
   let assert Ok(_) = otp.split_once(output.output, at: "tok/s")
   let assert Ok(_) = otp.split_once(output.errors, at: "loaded in")
+  // The bar of loading is for terminals.
+  assert otp.split_once(output.errors, at: "\u{1b}") == Error(Nil)
 }
 
 // Errors.
@@ -210,6 +212,9 @@ pub fn errors_have_status_1_test() {
     ["generate", "no/such/model", "Hello"],
     ["generate", llama, "Hello", "--temperature", "-1"],
     ["generate", llama, "Hello", "--max-new-tokens", "-1"],
+    ["bench", llama, "--prompt", "0"],
+    ["bench", llama, "--tokens", "0"],
+    ["bench", llama, "--tokens", "1000000"],
     ["render", llama, "no JSON"],
     ["render", llama, "[{\"role\":\"user\"}]"],
     ["render", llama, "@no/such/file"],

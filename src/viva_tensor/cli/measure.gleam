@@ -41,6 +41,7 @@ pub fn bench(
   tokens: Int,
   options: LoadOpts,
 ) -> Result(Bench, Error) {
+  use Nil <- otp.try(check(prompt_tokens, tokens, info.context))
   use prompt <- otp.try(prompt(model, prompt_tokens))
   let request =
     t.request(
@@ -74,6 +75,19 @@ pub fn bench(
     idle: ticker.lateness(idle),
     busy: ticker.lateness(delays),
   )
+}
+
+/// Generating would stop where the context ends, and count as fast.
+fn check(prompt: Int, tokens: Int, context: Int) -> Result(Nil, Error) {
+  let wrong = fn(flag, found) {
+    Error(t.InvalidOption(flag, "at least 1", otp.int_to_string(found)))
+  }
+  case prompt + tokens > context {
+    _ if prompt < 1 -> wrong("--prompt", prompt)
+    _ if tokens < 1 -> wrong("--tokens", tokens)
+    True -> Error(t.ContextOverflow(prompt + tokens, context))
+    False -> Ok(Nil)
+  }
 }
 
 const sentence =
