@@ -71,7 +71,13 @@ defmodule VivaTensor.Options do
     end
   end
 
-  defp device(device), do: {:ok, device}
+  # The native library looks at the index.
+  defp device(device) when device in [:auto, :cpu], do: {:ok, device}
+  defp device({:cuda, _} = device), do: {:ok, device}
+
+  defp device(other) do
+    {:error, Error.invalid_option(:device, ":auto, :cpu, {:cuda, index} or :beam", other)}
+  end
 
   @spec request(term()) :: {:ok, tuple()} | {:error, Error.t()}
   def request(options) do

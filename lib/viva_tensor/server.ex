@@ -204,6 +204,7 @@ defmodule VivaTensor.Server do
   end
 
   defp load(%Model{} = model, _options), do: {:ok, model}
+  defp load(nil, _options), do: {:error, Error.invalid_option(:model, "a path or a loaded model", nil)}
   defp load(path, options), do: VivaTensor.load_model(path, options)
 
   @impl true

@@ -126,7 +126,8 @@ defmodule VivaTensor.ServerTest do
     assert {:error, %Error{reason: :invalid_option}} = Server.start_link(model: "x", max_queue: -1)
     assert {:error, %Error{reason: :invalid_option}} = Server.start_link(model: "x", max_concurrent: 0)
     assert {:error, %Error{reason: :invalid_option}} = Server.start_link(modle: "x")
-    assert {:error, %Error{reason: :invalid_option}} = Server.start_link(name: __MODULE__.NoModel)
+    assert {:error, %Error{} = error} = Server.start_link(name: __MODULE__.NoModel)
+    assert Exception.message(error) == "model: expected a path or a loaded model, found nil"
   end
 
   describe "the queue" do
