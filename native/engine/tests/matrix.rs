@@ -23,7 +23,7 @@ fn halves(format: Format) -> &'static [usize] {
     }
 }
 
-/// A row of random blocks: every bit pattern of the quants, finite scales, subnormal ones among them.
+/// A row of random blocks: every bit pattern of the quants, finite scales, subnormal and large ones among them.
 fn random_row(format: Format, cols: usize, random: &mut Random) -> Vec<u8> {
     let mut row = vec![0; format.bytes_of(cols).unwrap()];
     for block in row.chunks_exact_mut(format.block_bytes()) {
@@ -41,7 +41,11 @@ fn random_row(format: Format, cols: usize, random: &mut Random) -> Vec<u8> {
             _ => {}
         }
         for at in halves(format) {
-            let scale = if random.next().is_multiple_of(8) { random.float() * 3e-6 } else { random.float() };
+            let scale = match random.next() % 8 {
+                0 => random.float() * 3e-6,
+                1 => random.float() * 65504.0,
+                _ => random.float(),
+            };
             block[*at..at + 2].copy_from_slice(&half::f16::from_f32(scale).to_le_bytes());
         }
     }

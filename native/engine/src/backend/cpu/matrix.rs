@@ -245,9 +245,11 @@ unsafe fn walk<S: Simd, U: Unpack, K: Sink<S>, const N: usize>(
             }
             let several = const { at_once(U::FORMAT) };
             while k + several * len <= end {
-                for tile in &tiles {
-                    for line in 0..const { (U::FORMAT.block_bytes() * LANES * at_once(U::FORMAT)).div_ceil(64) } {
-                        S::prefetch(tile.wrapping_add(offset + PREFETCH_BYTES + line * 64));
+                if const { U::FORMAT.block_len() < 256 } {
+                    for tile in &tiles {
+                        for line in 0..const { (U::FORMAT.block_bytes() * LANES * at_once(U::FORMAT)).div_ceil(64) } {
+                            S::prefetch(tile.wrapping_add(offset + PREFETCH_BYTES + line * 64));
+                        }
                     }
                 }
                 for _ in 0..several {
@@ -310,7 +312,7 @@ impl<S: Simd> Sink<S> for Dot<S> {
     }
 }
 
-/// How far ahead of its use a tile is fetched.
+/// How far ahead of its use a tile is fetched; blocks of 256 weights ask for the next one as they go.
 const PREFETCH_BYTES: usize = 2048;
 
 /// Tiles whose chains run side by side, so that one's latency hides behind the others: fewer where a block is long, or
@@ -320,6 +322,7 @@ const fn side_by_side<S: Simd>(format: Format) -> usize {
         (false, _) => 1,
         (true, 256) => 2,
         (true, 8) if S::TILES == 1 => 2,
+        (true, 32) if S::TILES == 1 && !matches!(format, Format::Q8_0) => 2,
         (true, _) => 4,
     }
 }

@@ -100,6 +100,8 @@ pub trait Simd: Copy + 'static {
     unsafe fn or(a: Self::I, b: Self::I) -> Self::I;
     unsafe fn add_i(a: Self::I, b: Self::I) -> Self::I;
     unsafe fn sub_i(a: Self::I, b: Self::I) -> Self::I;
+    /// The low 32 bits of the product.
+    unsafe fn mul_i(a: Self::I, b: Self::I) -> Self::I;
     /// Signed integer to float.
     unsafe fn to_f32(x: Self::I) -> Self::F;
     /// The bits, read as floats.
@@ -121,10 +123,22 @@ pub trait Simd: Copy + 'static {
         unsafe { Self::to_f32(Self::shl(x, 28)) }
     }
 
-    /// The low four bits of each lane as a float, 0.0 to 15.0.
+    /// Byte `B` of each lane as a float, 0.0 to 255.0.
     #[inline(always)]
-    unsafe fn nibble(x: Self::I) -> Self::F {
-        unsafe { Self::to_f32(Self::and(x, Self::splat_i(15))) }
+    unsafe fn byte<const B: u32>(x: Self::I) -> Self::F {
+        unsafe { Self::to_f32(Self::and(Self::shr(x, B * 8), Self::splat_i(255))) }
+    }
+
+    /// The low nibbles of each lane's bytes, or with `HIGH` = 1 the high ones, for `nibble` to take one of.
+    #[inline(always)]
+    unsafe fn nibbles<const HIGH: u32>(x: Self::I) -> Self::I {
+        unsafe { Self::and(Self::shr(x, HIGH * 4), Self::splat_i(0x0f0f_0f0f)) }
+    }
+
+    /// Of what `nibbles` gave, that of byte `B`, 0.0 to 15.0.
+    #[inline(always)]
+    unsafe fn nibble<const B: u32>(x: Self::I) -> Self::F {
+        unsafe { Self::byte::<B>(x) }
     }
 }
 
@@ -178,6 +192,7 @@ impl Simd for Plain {
     #[inline(always)] unsafe fn or(a: Self::I, b: Self::I) -> Self::I { lanes!(|i| a[i] | b[i]) }
     #[inline(always)] unsafe fn add_i(a: Self::I, b: Self::I) -> Self::I { lanes!(|i| a[i].wrapping_add(b[i])) }
     #[inline(always)] unsafe fn sub_i(a: Self::I, b: Self::I) -> Self::I { lanes!(|i| a[i].wrapping_sub(b[i])) }
+    #[inline(always)] unsafe fn mul_i(a: Self::I, b: Self::I) -> Self::I { lanes!(|i| a[i].wrapping_mul(b[i])) }
     #[inline(always)] unsafe fn to_f32(x: Self::I) -> Self::F { lanes!(|i| x[i] as i32 as f32) }
     #[inline(always)] unsafe fn from_bits(x: Self::I) -> Self::F { lanes!(|i| f32::from_bits(x[i])) }
     #[inline(always)] unsafe fn round(x: Self::F) -> Self::I { lanes!(|i| x[i].round_ties_even() as i32 as u32) }
@@ -230,16 +245,18 @@ mod x86 {
         #[inline(always)] unsafe fn or(a: __m512i, b: __m512i) -> __m512i { unsafe { _mm512_or_si512(a, b) } }
         #[inline(always)] unsafe fn add_i(a: __m512i, b: __m512i) -> __m512i { unsafe { _mm512_add_epi32(a, b) } }
         #[inline(always)] unsafe fn sub_i(a: __m512i, b: __m512i) -> __m512i { unsafe { _mm512_sub_epi32(a, b) } }
+        #[inline(always)] unsafe fn mul_i(a: __m512i, b: __m512i) -> __m512i { unsafe { _mm512_mullo_epi32(a, b) } }
         #[inline(always)] unsafe fn to_f32(x: __m512i) -> __m512 { unsafe { _mm512_cvtepi32_ps(x) } }
         #[inline(always)] unsafe fn from_bits(x: __m512i) -> __m512 { unsafe { _mm512_castsi512_ps(x) } }
         #[inline(always)] unsafe fn round(x: __m512) -> __m512i { unsafe { _mm512_cvtps_epi32(x) } }
         #[inline(always)] unsafe fn load_four(from: *const f32) -> __m512 { unsafe { _mm512_broadcast_f32x4(_mm_loadu_ps(from)) } }
         #[inline(always)] unsafe fn pick(four: __m512, places: __m512i) -> __m512 { unsafe { _mm512_permutevar_ps(four, places) } }
         // A permutation looks only at the low four bits: mask and conversion are one instruction.
-        #[inline(always)] unsafe fn nibble(x: __m512i) -> __m512 {
+        #[inline(always)] unsafe fn nibbles<const HIGH: u32>(x: __m512i) -> __m512i { unsafe { Self::shr(x, HIGH * 4) } }
+        #[inline(always)] unsafe fn nibble<const B: u32>(x: __m512i) -> __m512 {
             unsafe {
                 let table = _mm512_setr_ps(0., 1., 2., 3., 4., 5., 6., 7., 8., 9., 10., 11., 12., 13., 14., 15.);
-                _mm512_permutexvar_ps(x, table)
+                _mm512_permutexvar_ps(Self::shr(x, B * 8), table)
             }
         }
         const NIBBLE: f32 = 1.0;
@@ -294,10 +311,21 @@ mod x86 {
         #[inline(always)] unsafe fn or(a: Self::I, b: Self::I) -> Self::I { unsafe { Pair(each!(_mm256_or_si256(a, b))) } }
         #[inline(always)] unsafe fn add_i(a: Self::I, b: Self::I) -> Self::I { unsafe { Pair(each!(_mm256_add_epi32(a, b))) } }
         #[inline(always)] unsafe fn sub_i(a: Self::I, b: Self::I) -> Self::I { unsafe { Pair(each!(_mm256_sub_epi32(a, b))) } }
+        #[inline(always)] unsafe fn mul_i(a: Self::I, b: Self::I) -> Self::I { unsafe { Pair(each!(_mm256_mullo_epi32(a, b))) } }
         #[inline(always)] unsafe fn to_f32(x: Self::I) -> Self::F { unsafe { Pair(each!(_mm256_cvtepi32_ps(x))) } }
         #[inline(always)] unsafe fn from_bits(x: Self::I) -> Self::F { unsafe { Pair(each!(_mm256_castsi256_ps(x))) } }
         #[inline(always)] unsafe fn round(x: Self::F) -> Self::I { unsafe { Pair(each!(_mm256_cvtps_epi32(x))) } }
         #[inline(always)] unsafe fn load_four(from: *const f32) -> Self::F { unsafe { let four = _mm_loadu_ps(from); Pair([_mm256_set_m128(four, four); 2]) } }
+        // One shuffle instead of shift and mask.
+        #[inline(always)] unsafe fn byte<const B: u32>(x: Self::I) -> Self::F {
+            unsafe {
+                if const { B == 0 } { return Self::to_f32(Self::and(x, Self::splat_i(255))); }
+                if const { B == 3 } { return Self::to_f32(Self::shr(x, 24)); }
+                let byte = _mm256_set1_epi32((0x8080_8000 + B) as i32);
+                let places = _mm256_add_epi32(byte, _mm256_setr_epi32(0, 4, 8, 12, 0, 4, 8, 12));
+                Self::to_f32(Pair([_mm256_shuffle_epi8(x.0[0], places), _mm256_shuffle_epi8(x.0[1], places)]))
+            }
+        }
         #[inline(always)] unsafe fn pick(four: Self::F, places: Self::I) -> Self::F { unsafe { Pair(each!(_mm256_permutevar_ps(four, places))) } }
     }
 }

@@ -92,7 +92,6 @@ macro_rules! for_32 {
         $( { let $k = $n; $body } )*
     }};
 }
-pub(super) use for_32;
 
 /// `[$value; N]` with `$value` said for each tile `$i`.
 ///
@@ -267,8 +266,26 @@ impl Unpack for Q8 {
     }
 }
 
+/// Four weights `q * d + m` of each tile, for k, k + 1, k + 2 and k + 3: `$take` of `$words` are the q's. Tiles take turns,
+/// so that the sinks' chains of sums run side by side.
+///
+/// Callers see to it that `q * d` is exact, so the sum is rounded once, as in the reference. The fence ends a tile's turn: the
+/// compiler would begin the next tile's loads and masks before it, and keep them on the stack for want of registers.
+macro_rules! put_four {
+    ($S:ident :: $take:ident, $words:expr, $d:expr, $m:expr, $k:expr, $sinks:expr) => {
+        for i in 0..N {
+            $sinks[i].put($k, $S::fma($S::$take::<0>($words[i]), $d[i], $m[i]));
+            $sinks[i].put($k + 1, $S::fma($S::$take::<1>($words[i]), $d[i], $m[i]));
+            $sinks[i].put($k + 2, $S::fma($S::$take::<2>($words[i]), $d[i], $m[i]));
+            $sinks[i].put($k + 3, $S::fma($S::$take::<3>($words[i]), $d[i], $m[i]));
+            std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
+        }
+    };
+}
+pub(super) use put_four;
+
 /// Puts 32 weights `q * d + m` from four words of nibbles: the low nibbles of the bytes are k = 0 … 15, the
-/// high ones k = 16 … 31. The product is exact, so the sum is rounded once, as in the reference.
+/// high ones k = 16 … 31.
 #[inline(always)]
 unsafe fn nibbles<S: Simd, K: Sink<S>, const N: usize>(
     words: [*const u8; N],
@@ -277,12 +294,13 @@ unsafe fn nibbles<S: Simd, K: Sink<S>, const N: usize>(
     sinks: &mut [K; N],
 ) {
     unsafe {
-        for i in 0..N {
-            for_32!(S, k => {
-                let word = S::load_u32(words[i].add((k % 16) / 4 * 64));
-                let shift = (k % 4 * 8 + k / 16 * 4) as u32;
-                sinks[i].put(k, S::fma(S::nibble(S::shr(word, shift)), d[i], m[i]));
-            });
+        for w in 0..4 {
+            let q = each!(i => S::nibbles::<0>(S::load_u32(words[i].add(w * 64))));
+            put_four!(S::nibble, q, d, m, w * 4, sinks);
+        }
+        for w in 0..4 {
+            let q = each!(i => S::nibbles::<1>(S::load_u32(words[i].add(w * 64))));
+            put_four!(S::nibble, q, d, m, 16 + w * 4, sinks);
         }
     }
 }
@@ -311,6 +329,15 @@ impl Unpack for Q41 {
     }
 }
 
+/// The lowest four bits of a word, each as bit 4 of a byte: copies of the word that do not overlap, where they are kept.
+#[inline(always)]
+unsafe fn fifth_bits<S: Simd>(word: S::I) -> S::I {
+    unsafe {
+        let copies = S::mul_i(S::and(word, S::splat_i(15)), S::splat_i(1 << 4 | 1 << 11 | 1 << 18 | 1 << 25));
+        S::and(copies, S::splat_i(0x1010_1010))
+    }
+}
+
 /// As `nibbles`, with a fifth bit for each weight: bit k of the word before the others.
 #[inline(always)]
 unsafe fn fives<S: Simd, K: Sink<S>, const N: usize>(
@@ -320,14 +347,16 @@ unsafe fn fives<S: Simd, K: Sink<S>, const N: usize>(
     sinks: &mut [K; N],
 ) {
     unsafe {
-        let high = each!(i => S::load_u32(tiles[i]));
-        for i in 0..N {
-            for_32!(S, k => {
-                let word = S::load_u32(tiles[i].add(64 + (k % 16) / 4 * 64));
-                let low = S::and(S::shr(word, (k % 4 * 8 + k / 16 * 4) as u32), S::splat_i(15));
-                let fifth = S::shl(S::and(S::shr(high[i], k as u32), S::splat_i(1)), 4);
-                sinks[i].put(k, S::fma(S::to_f32(S::or(low, fifth)), d[i], m[i]));
-            });
+        let mut high = each!(i => S::load_u32(tiles[i]));
+        for half in 0..2 {
+            for w in 0..4 {
+                let q = each!(i => {
+                    let word = S::shr(S::load_u32(tiles[i].add(64 + w * 64)), half * 4);
+                    S::or(S::and(word, S::splat_i(0x0f0f_0f0f)), fifth_bits::<S>(high[i]))
+                });
+                put_four!(S::byte, q, d, m, half as usize * 16 + w * 4, sinks);
+                high = each!(i => S::shr(high[i], 4));
+            }
         }
     }
 }
