@@ -5,6 +5,7 @@
 pub mod cpu;
 pub mod cuda;
 pub mod packed;
+mod product;
 mod repack;
 pub mod weights;
 

@@ -1,7 +1,8 @@
 //! What tensors need of the machine: threads, matrix products, C's error function.
 //!
 //! The gang serves models, whose kernels march in step; tensors run on a rayon pool of their own, at nice +10 as well.
-//! The surprise: gemm takes raw pointers, so every place that it will touch is checked here first.
+//! With AVX2 alone products are `product`'s, elsewhere, and with few rows or columns, the gemm crate's. The surprise: both
+//! take raw pointers, so every place that they will touch is checked here first.
 
 use std::sync::OnceLock;
 
@@ -9,7 +10,10 @@ use gemm::Parallelism;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::{
-    backend::cpu::gang::cores,
+    backend::{
+        cpu::gang::cores,
+        product::{self, Micro, Source, Target},
+    },
     error::{Error, Result},
 };
 
@@ -85,8 +89,7 @@ pub fn matmul<T: Real>(
     out_stride: usize,
 ) -> Result<()> {
     let few = m.saturating_mul(k).saturating_mul(n) <= SMALL_PRODUCT;
-    let parallelism = if few { Parallelism::None } else { Parallelism::Rayon(0) };
-    multiply((m, k, n), a, b, out, out_stride, parallelism)
+    multiply((m, k, n), a, b, out, out_stride, if few { 1 } else { rayon::current_num_threads() })
 }
 
 /// As `matmul`, by the thread that calls.
@@ -97,7 +100,7 @@ pub fn matmul_alone<T: Real>(
     out: &mut [T],
     out_stride: usize,
 ) -> Result<()> {
-    multiply(size, a, b, out, out_stride, Parallelism::None)
+    multiply(size, a, b, out, out_stride, 1)
 }
 
 fn multiply<T: Real>(
@@ -106,7 +109,7 @@ fn multiply<T: Real>(
     b: &Matrix<'_, T>,
     out: &mut [T],
     out_stride: usize,
-    parallelism: Parallelism,
+    threads: usize,
 ) -> Result<()> {
     let (a_rs, a_cs) = a.check(m, k)?;
     let (b_rs, b_cs) = b.check(k, n)?;
@@ -115,6 +118,16 @@ fn multiply<T: Real>(
     if out_stride < n {
         return Err(Error::Internal { reason: "rows of a product overlap".into() });
     }
+    if product::serves(m, n) {
+        let a = Source { at: a.data.as_ptr(), row_stride: a.row_stride, column_stride: a.column_stride };
+        let b = Source { at: b.data.as_ptr(), row_stride: b.row_stride, column_stride: b.column_stride };
+        let out = Target { at: out.as_mut_ptr(), stride: out_stride };
+        // SAFETY: `check` showed that the highest place of each matrix, at its strides, is in its slice, so all places are;
+        // `out` is borrowed mutably, so it overlaps neither operand, and its rows do not overlap each other (above).
+        unsafe { product::multiply((m, k, n), a, b, out, threads) }
+        return Ok(());
+    }
+    let parallelism = if threads == 1 { Parallelism::None } else { Parallelism::Rayon(0) };
     // SAFETY: `check` showed that the highest place of each matrix, at its strides, is in its slice, and strides are
     // not negative, so all places are; `out` is borrowed mutably, so it overlaps neither operand, and its rows do not
     // overlap each other (above). With `read_dst` false `out` is only written.
@@ -145,7 +158,7 @@ fn multiply<T: Real>(
 }
 
 /// The two types that are multiplied.
-pub trait Real: bytemuck::Pod + Send + Sync {
+pub trait Real: bytemuck::Pod + Micro {
     const ZERO: Self;
     const ONE: Self;
     fn is_nan(self) -> bool;
