@@ -54,3 +54,12 @@ UNPACK_PANEL(int8, MEANS_INT8)
 UNPACK_PANEL(int4, MEANS_INT4)
 UNPACK_PANEL(int8_sparse24, MEANS_INT8_SPARSE24)
 UNPACK_PANEL(int4_sparse24, MEANS_INT4_SPARSE24)
+
+// Panels of codes of a byte as rows [rows][pieces][16], which a library reads. grid: (pieces / 8, panels); a warp writes whole lines.
+extern "C" __global__ void __launch_bounds__(PANEL_ROWS) rows_of_panels(const u8* panels, u32 rows, u32 pieces, u8* out) {
+#pragma unroll
+  for (u32 i = 0; i < 8; i++) {
+    u32 index = i * PANEL_ROWS + threadIdx.x, row = blockIdx.y * PANEL_ROWS + index / 8, piece = blockIdx.x * 8 + index % 8;
+    if (row < rows) *(uint4*)(out + ((u64)row * pieces + piece) * 16) = load<uint4>(panels + piece_at(row, piece, pieces));
+  }
+}

@@ -1140,6 +1140,9 @@ pub type PackedInfo {
     /// Where it is, as `device_of` says it of tensors: inputs and bias have to be
     /// there, too.
     device: Device,
+    /// Who multiplies: "Erlang", "own kernels", or which library besides those,
+    /// and when: "cuBLASLt 13.0.2 for … , own kernels otherwise".
+    products: String,
     /// In memory; on the BEAM float32 takes the place of the few bits.
     bytes: Int,
     /// The norm of what packing changed, over the norm of the weight.
@@ -3116,6 +3119,7 @@ pub fn packed_info(packed: PackedWeight) -> PackedInfo {
       Ok(index) -> Cuda(index)
       Error(Nil) -> Auto
     },
+    products: quant.products(packed),
     bytes: quant.bytes(packed),
     relative_error: quant.relative_error(packed),
     largest_error: quant.largest_error(packed),

@@ -24,9 +24,11 @@
 -nifs([device_put/2, device_get/1, device_contiguous/4, device_first_non_finite/2, device_cast/3, device_unary/3]).
 -nifs([device_binary/7, device_rows/5, device_matmul/6, device_gather/4, device_join/2]).
 
--export([packed_pack/5, packed_unpack/1, packed_linear/4, device_pack/5, device_unpack/1, device_linear/5]).
+-export([packed_pack/5, packed_unpack/1, packed_linear/4]).
+-export([device_pack/5, device_unpack/1, device_products/1, device_linear/5]).
 
--nifs([packed_pack/5, packed_unpack/1, packed_linear/4, device_pack/5, device_unpack/1, device_linear/5]).
+-nifs([packed_pack/5, packed_unpack/1, packed_linear/4]).
+-nifs([device_pack/5, device_unpack/1, device_products/1, device_linear/5]).
 
 -on_load(on_load/0).
 
@@ -182,6 +184,9 @@ device_pack(_Format, _Inputs, _Outputs, _Transposed, _Weight) -> not_loaded().
 
 %% (Resource) -> Block
 device_unpack(_Resource) -> not_loaded().
+
+%% (Resource) -> Text: who multiplies
+device_products(_Resource) -> not_loaded().
 
 %% (Resource, float | rounded_fp8 | rounded_int8, float32 | b_float16 of the input, Block, {bias, Block} | no_bias) -> Block
 device_linear(_Resource, _Activations, _Dtype, _Input, _Bias) -> not_loaded().

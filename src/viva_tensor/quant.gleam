@@ -377,6 +377,19 @@ pub fn unpack(weight: PackedWeight) -> Result(Tensor, TensorError) {
   }
 }
 
+/// Who multiplies with it.
+pub fn products(weight: PackedWeight) -> String {
+  case weight.memory {
+    Beam(_) -> "Erlang"
+    Library(_) -> "own kernels"
+    Device(weight:, ..) ->
+      case nif_device_products(weight) {
+        Ok(products) -> products
+        Error(_) -> "own kernels"
+      }
+  }
+}
+
 /// The GPU that it is on.
 pub fn device(weight: PackedWeight) -> Result(Int, Nil) {
   case weight.memory {
@@ -447,6 +460,9 @@ fn nif_device_pack(
 
 @external(erlang, "viva_tensor_nif", "device_unpack")
 fn nif_device_unpack(weight: DeviceResource) -> Result(Block, Error)
+
+@external(erlang, "viva_tensor_nif", "device_products")
+fn nif_device_products(weight: DeviceResource) -> Result(String, Error)
 
 @external(erlang, "viva_tensor_nif", "device_linear")
 fn nif_device_linear(

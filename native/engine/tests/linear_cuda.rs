@@ -111,7 +111,7 @@ fn bound(road: Road, inputs: usize) -> [f64; 3] {
         // x keeps 22 bits, and sums are f32.
         Road::Few => [2.0_f64.powi(-21) + 2.0 * steps * f32_step, 2.0_f64.powi(-37), 4.0 * f32_step],
         // The tensor cores add 32 products to a sum with 13 bits behind the point of the largest of them.
-        Road::Float(_) => [(steps / 32.0 + 1.0) * 33.0 * 2.0_f64.powi(-13), 0.0, 4.0 * f32_step],
+        Road::Float(_) | Road::Vendor => [(steps / 32.0 + 1.0) * 33.0 * 2.0_f64.powi(-13), 0.0, 4.0 * f32_step],
         // x and w keep 11 bits each.
         Road::Half(_) => [2.0_f64.powi(-9) + 2.0 * steps * f32_step, 2.0_f64.powi(-24), 4.0 * f32_step],
     }
@@ -230,6 +230,47 @@ fn products_are_those_of_the_packed_weight_in_float64() {
         }
     }
     assert!(failures.is_empty(), "{} of the products:\n{}", failures.len(), failures.join("\n"));
+}
+
+#[test]
+fn a_library_that_multiplies_large_products_multiplies_these_operands() {
+    let Some(linears) = linears("library") else { return };
+    let mut random = Random(9);
+    let (width, outputs, batch) = (1096, 1040, 1031);
+    let packing = Packing { format: Format::F8E4m3, scale_cols: width };
+    let rows = packed(packing, width, outputs, &mut random);
+    let pack = linears.pack(&rows).unwrap();
+    let road = linears.road(&pack, Activations::F8E4m3, batch).unwrap();
+    eprintln!("{road:?}: {:?}", linears.library(&pack, Activations::F8E4m3));
+    if road != Road::Vendor {
+        assert!(linears.library(&pack, Activations::F8E4m3).is_none());
+        return;
+    }
+    let x = inputs(batch, width, &mut random);
+    let memory = linears.device().upload(&x).unwrap();
+    let input = Input { memory: &memory, element: Element::F32, batch };
+    let product = |bias: Option<&Memory>| {
+        let output = poisoned(linears, batch * outputs);
+        linears.multiply(&pack, &input, Activations::F8E4m3, bias, Ending::Store, &output).unwrap();
+        linears.wait().unwrap();
+        floats(&output, batch * outputs)
+    };
+    let (first, again) = (product(None), product(None));
+    assert!(first.iter().zip(&again).all(|(a, b)| a.to_bits() == b.to_bits()));
+    // The first rows and the last ones, against float64.
+    for from in [0, batch - 7] {
+        let case = Case { rows: &rows, pack: &pack, x: &x[from * width..(from + 7) * width], batch: 7, bias: &[] };
+        let found = &first[from * outputs..(from + 7) * outputs];
+        for (at, (found, (exact, bound))) in found.iter().zip(expected(&case, Activations::F8E4m3, road)).enumerate() {
+            let off = (f64::from(*found) - exact).abs();
+            assert!(off <= bound, "row {}, output {}: {found} for {exact}", from + at / outputs, at % outputs);
+        }
+    }
+    // The own kernel adds a bias; of zeros it changes nothing but what the two may be off by.
+    let zeros = linears.device().upload(&vec![0.0_f32; outputs]).unwrap();
+    let own = product(Some(&zeros));
+    let largest = own.iter().fold(0.0_f32, |most, y| most.max(y.abs()));
+    assert!(first.iter().zip(&own).all(|(a, b)| (a - b).abs() <= largest * 1e-2));
 }
 
 #[test]

@@ -190,6 +190,11 @@ fn device_unpack<'a>(env: Env<'a>, resource: Term<'a>) -> Term<'a> {
     reply(env, || Ok(made(env, device_weight(resource)?.0.unpack()?)))
 }
 
+#[rustler::nif(schedule = "DirtyCpu")]
+fn device_products<'a>(env: Env<'a>, resource: Term<'a>) -> Term<'a> {
+    reply(env, || Ok(device_weight(resource)?.0.products().encode(env)))
+}
+
 /// The bias is `{bias, Block}` or `no_bias`.
 #[rustler::nif(schedule = "DirtyCpu")]
 fn device_linear<'a>(

@@ -67,6 +67,16 @@ impl DeviceWeight {
         self.weight.pack().bytes()
     }
 
+    /// Who multiplies: "own kernels", or besides those a library, and when.
+    pub fn products(&self) -> String {
+        match self.weight.library() {
+            Some((name, least)) => {
+                format!("{name} for {least} rows and more that are rounded and get no bias, own kernels otherwise")
+            }
+            None => "own kernels".to_owned(),
+        }
+    }
+
     /// What the packed weight means: f32 [in, out], on the device.
     ///
     /// Errors: `OutOfMemory`.

@@ -14,6 +14,7 @@ use super::{
         tensor_kernels::{View, contiguous},
     },
     Element, Ending, Input, Linears, Pack,
+    vendor::LEAST,
 };
 use crate::{
     backend::packed::{Activations, PackedRows},
@@ -67,6 +68,12 @@ impl BlockWeight {
 
     pub fn pack(&self) -> &Pack {
         &self.pack
+    }
+
+    /// The library that multiplies where it is faster, and from how many rows on.
+    pub fn library(&self) -> Option<(String, usize)> {
+        self.gpu.device().enter().ok()?;
+        self.linears.library(&self.pack, Activations::F8E4m3).map(|name| (name, LEAST))
     }
 
     /// What the packed weight means: f32 [in, out].

@@ -1,4 +1,4 @@
-//! cuBLASLt, opened at run time: products of 8-bit and 16-bit operands, beside which the own kernels are measured.
+//! cuBLASLt, opened at run time: products of large E4M3 operands, and of others, beside which the own kernels are measured.
 //!
 //! D = A^T B, all column by column: A is W [out, in] by rows, B is x [batch, in] by rows, D is y [batch, out] by rows. Of
 //! FP8 the sums stay in the tensor cores (fast accumulation), as in kernels/panel_gemm.cu.
@@ -18,6 +18,9 @@ use crate::error::{Error, Result};
 
 type Status = c_int;
 type Opaque = *mut c_void;
+
+/// Scales of A's and B's rows, f32 on the device.
+pub type Scales = [u64; 2];
 
 /// What is multiplied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +88,8 @@ pub struct CublasLt {
         Opaque,
     ) -> Status,
     handle: Opaque,
+    /// 120902, 130002, …
+    pub version: usize,
     workspace: Memory,
 }
 
@@ -97,7 +102,11 @@ const R_I8: c_int = 3;
 const R_I32: c_int = 10;
 const R_E4M3: c_int = 28;
 const DESC_TRANSA: c_int = 3;
+const DESC_SCALE_POINTERS: [c_int; 2] = [17, 18];
 const DESC_FAST_ACCUM: c_int = 25;
+const DESC_SCALE_MODES: [c_int; 2] = [31, 32];
+/// A scale for each row.
+const SCALE_OUTER_VECTOR: i32 = 3;
 const PREFERENCE_WORKSPACE: c_int = 1;
 const WORKSPACE_BYTES: usize = 64 << 20;
 /// Algorithms that a plan may choose from.
@@ -109,8 +118,8 @@ unsafe impl Send for CublasLt {}
 unsafe impl Sync for CublasLt {}
 
 /// A shape, and the algorithms that the library knows for it, its favourite first.
-pub struct Plan<'a> {
-    of: &'a CublasLt,
+pub struct Plan {
+    of: Arc<CublasLt>,
     desc: Opaque,
     /// A, B and D.
     layouts: [Opaque; 3],
@@ -151,6 +160,7 @@ impl CublasLt {
                 };
             }
             let create: unsafe extern "C" fn(*mut Opaque) -> Status = symbol!(b"cublasLtCreate");
+            let get_version: unsafe extern "C" fn() -> usize = symbol!(b"cublasLtGetVersion");
             let mut handle = std::ptr::null_mut();
             checked("cublasLtCreate", create(&mut handle))?;
             Ok(CublasLt {
@@ -167,6 +177,7 @@ impl CublasLt {
                 matmul: symbol!(b"cublasLtMatmul"),
                 _library: library,
                 handle,
+                version: get_version(),
                 workspace,
             })
         }
@@ -175,7 +186,14 @@ impl CublasLt {
     /// y [batch, outputs] = x [batch, inputs] W^T.
     ///
     /// Errors: `Internal` where the library has no algorithm for it.
-    pub fn plan(&self, operands: Operands, batch: usize, outputs: usize, inputs: usize) -> Result<Plan<'_>> {
+    pub fn plan(
+        self: &Arc<Self>,
+        operands: Operands,
+        batch: usize,
+        outputs: usize,
+        inputs: usize,
+        scales: Option<Scales>,
+    ) -> Result<Plan> {
         let (compute, scale, element, out) = match operands {
             Operands::F8E4m3 => (COMPUTE_F32, R_F32, R_E4M3, R_F32),
             Operands::Int8 => (COMPUTE_I32, R_I32, R_I8, R_I32),
@@ -183,7 +201,8 @@ impl CublasLt {
         };
         let is_integer = operands == Operands::Int8;
         let none = [std::ptr::null_mut(); 3];
-        let mut plan = Plan { of: self, desc: std::ptr::null_mut(), layouts: none, algorithms: vec![], is_integer };
+        let mut plan =
+            Plan { of: Arc::clone(self), desc: std::ptr::null_mut(), layouts: none, algorithms: vec![], is_integer };
         let set = |desc, name, value: i32, bytes| {
             // SAFETY: the attribute is an integer of so many bytes, the lower ones of `value`.
             let status = unsafe { (self.desc_set)(desc, name, std::ptr::from_ref(&value).cast(), bytes) };
@@ -195,6 +214,10 @@ impl CublasLt {
             set(plan.desc, DESC_TRANSA, 1, 4)?;
             if operands == Operands::F8E4m3 {
                 set(plan.desc, DESC_FAST_ACCUM, 1, 1)?;
+            }
+            if let Some(scales) = scales {
+                DESC_SCALE_MODES.into_iter().try_for_each(|name| set(plan.desc, name, SCALE_OUTER_VECTOR, 4))?;
+                plan.set_scales(scales)?;
             }
             let shapes = [(element, inputs, outputs), (element, inputs, batch), (out, outputs, batch)];
             for (layout, (kind, rows, cols)) in plan.layouts.iter_mut().zip(shapes) {
@@ -240,7 +263,16 @@ impl Drop for CublasLt {
     }
 }
 
-impl Plan<'_> {
+impl Plan {
+    fn set_scales(&self, scales: Scales) -> Result<()> {
+        for (name, at) in DESC_SCALE_POINTERS.into_iter().zip(scales) {
+            // SAFETY: the attribute is an address of eight bytes.
+            let status = unsafe { (self.of.desc_set)(self.desc, name, std::ptr::from_ref(&at).cast(), 8) };
+            checked("cublasLtMatmulDescSetAttribute", status)?;
+        }
+        Ok(())
+    }
+
     /// How many algorithms there are.
     pub fn algorithms(&self) -> usize {
         self.algorithms.len()
@@ -251,6 +283,22 @@ impl Plan<'_> {
     /// # Safety
     /// The three are as long as the plan's shape says, and live until the stream is done.
     pub unsafe fn multiply(&self, stream: &Stream, algorithm: usize, a: &Memory, b: &Memory, d: &Memory) -> Result<()> {
+        // SAFETY: the caller's contract.
+        unsafe { self.multiply_at(stream, algorithm, None, [a.at(), b.at(), d.at()]) }
+    }
+
+    /// The same at addresses, with scales for a plan that has some.
+    ///
+    /// # Safety
+    /// As `multiply`; the scales, too, live until the stream is done, and no other thread multiplies with the plan.
+    pub unsafe fn multiply_at(
+        &self,
+        stream: &Stream,
+        algorithm: usize,
+        scales: Option<Scales>,
+        [a, b, d]: [u64; 3],
+    ) -> Result<()> {
+        scales.map_or(Ok(()), |scales| self.set_scales(scales))?;
         let none = || Error::Internal { reason: format!("algorithm {algorithm} of {}", self.algorithms.len()) };
         let chosen = self.algorithms.get(algorithm).ok_or_else(none)?;
         let (float, integer) = ([1.0_f32, 0.0], [1_i32, 0]);
@@ -264,14 +312,14 @@ impl Plan<'_> {
                 self.of.handle,
                 self.desc,
                 factor(0),
-                a.at(),
+                a,
                 a_layout,
-                b.at(),
+                b,
                 b_layout,
                 factor(1),
-                d.at(),
+                d,
                 d_layout,
-                d.at(),
+                d,
                 d_layout,
                 chosen.algorithm.as_ptr(),
                 self.of.workspace.at(),
@@ -283,7 +331,10 @@ impl Plan<'_> {
     }
 }
 
-impl Drop for Plan<'_> {
+// SAFETY: the library's structures belong to no thread; `multiply_at` says that one uses them at a time.
+unsafe impl Send for Plan {}
+
+impl Drop for Plan {
     fn drop(&mut self) {
         // SAFETY: made in `plan`; null where it did not come so far.
         unsafe {

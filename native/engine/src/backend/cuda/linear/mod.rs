@@ -2,7 +2,7 @@
 //!
 //! `Pack` is a weight in the order that the kernels read, made of the bits that quant/*.rs packs. `Linears` holds the kernels and
 //! what a product needs beside its operands; `product` chooses the road. NVIDIA's own libraries are opened at run time by
-//! `cublaslt` and `cusparselt`, for measurements beside the own kernels.
+//! `cublaslt`, which multiplies where `vendor` says so, and `cusparselt`, for measurements beside the own kernels.
 //!
 //! Rows of inputs are rounded on the device, to the same bits as on the host. Up to eight rows are multiplied by kernels that
 //! read a weight once; more of them on tensor cores. The surprise: products of INT8 rows are sums of whole numbers, which are exact
@@ -14,9 +14,11 @@ pub mod cusparselt;
 mod pack;
 mod product;
 mod round;
+mod vendor;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use self::vendor::Vendor;
 pub use self::{
     block::BlockWeight,
     pack::Pack,
@@ -45,6 +47,7 @@ pub struct Linears {
     module: Module,
     pub stream: Arc<Stream>,
     scratch: Mutex<Scratch>,
+    vendor: Mutex<Vendor>,
 }
 
 /// Memory that the products of a stream use one after the other.
@@ -79,7 +82,13 @@ impl Linears {
     /// Errors: as `new`.
     pub fn on(device: &Arc<Device>, stream: &Arc<Stream>) -> Result<Linears> {
         let module = Program::linears().module(device)?;
-        Ok(Linears { device: Arc::clone(device), module, stream: Arc::clone(stream), scratch: Mutex::default() })
+        Ok(Linears {
+            device: Arc::clone(device),
+            module,
+            stream: Arc::clone(stream),
+            scratch: Mutex::default(),
+            vendor: Mutex::default(),
+        })
     }
 
     pub fn device(&self) -> &Arc<Device> {
@@ -102,6 +111,10 @@ impl Linears {
 
     fn kernel(&self, name: &str) -> Result<Kernel> {
         self.module.kernel(name)
+    }
+
+    fn vendor(&self) -> std::sync::MutexGuard<'_, Vendor> {
+        self.vendor.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn scratch(&self) -> std::sync::MutexGuard<'_, Scratch> {

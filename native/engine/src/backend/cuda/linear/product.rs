@@ -8,6 +8,7 @@ use super::{
     },
     Linears, PANEL_ROWS, Pack, room,
     round::{Input, Rounded},
+    vendor::is_large,
 };
 use crate::{
     backend::packed::Activations,
@@ -45,6 +46,8 @@ pub enum Road {
     Whole(Width),
     /// On E4M3 codes.
     Float(Width),
+    /// On E4M3 codes, by cuBLASLt: what is stored without a bias.
+    Vendor,
     /// On f16, of which the weights' twin is made for each product.
     Half(Width),
 }
@@ -55,6 +58,8 @@ impl Road {
         match self {
             Road::Few => 4,
             Road::FewWhole => 8,
+            // Plain rows.
+            Road::Vendor => 1,
             Road::Whole(width) | Road::Float(width) | Road::Half(width) => {
                 if width == Width::Everywhere {
                     128
@@ -78,7 +83,7 @@ impl Road {
     pub fn narrow(self) -> Road {
         match self {
             Road::Whole(_) => Road::Whole(Width::Everywhere),
-            Road::Float(_) | Road::Half(_) => Road::Half(Width::Everywhere),
+            Road::Float(_) | Road::Vendor | Road::Half(_) => Road::Half(Width::Everywhere),
             other => other,
         }
     }
@@ -96,6 +101,24 @@ const WIDE_SHARED: u32 = 227 << 10;
 const STAGES: u32 = 3;
 
 impl Linears {
+    /// The library that multiplies many rows with a pack, such as "cuBLASLt 13.0.2": from `vendor::LEAST` rows on.
+    pub fn library(&self, pack: &Pack, activations: Activations) -> Option<String> {
+        let road = self.road(pack, activations, super::vendor::LEAST).ok()?;
+        if road == Road::Vendor { self.vendor().name(&self.device) } else { None }
+    }
+
+    /// Which kernels multiply what is stored without a bias.
+    ///
+    /// Errors: `Unsupported` for inputs that a format's products do not take.
+    pub fn road(&self, pack: &Pack, activations: Activations, batch: usize) -> Result<Road> {
+        let (road, shape) = (self.own_road(pack, activations, batch)?, [batch, pack.outputs, pack.padded]);
+        // The scales' addresses only count once it multiplies.
+        let scales = [pack.scales.at(); 2];
+        let is_vendors =
+            road == Road::Float(Width::Hopper) && is_large(shape) && self.vendor().takes(&self.device, shape, scales);
+        Ok(if is_vendors { Road::Vendor } else { road })
+    }
+
     /// Queues y = end(x W + b): `bias` f32 [out], `output` f32 [batch, out]. What is queued is done after `wait`.
     ///
     /// Errors: `InvalidOption` for lengths that do not fit, `Unsupported` for inputs that the format's products do not take,
@@ -109,7 +132,14 @@ impl Linears {
         ending: Ending,
         output: &Memory,
     ) -> Result<()> {
-        let road = self.road(pack, activations, input.batch)?;
+        if bias.is_none() && ending == Ending::Store && self.road(pack, activations, input.batch)? == Road::Vendor {
+            match self.multiply_on(Road::Vendor, pack, input, activations, bias, ending, output) {
+                // The own kernel serves.
+                Err(Error::Internal { .. }) => self.vendor().refuse([input.batch, pack.outputs, pack.padded]),
+                done => return done,
+            }
+        }
+        let road = self.own_road(pack, activations, input.batch)?;
         self.multiply_on(road, pack, input, activations, bias, ending, output)
     }
 
@@ -235,6 +265,29 @@ impl Linears {
         }
         let panels = outputs.div_ceil(PANEL_ROWS) as u32;
         let name = match rounded.road {
+            Road::Vendor => {
+                if product.bias != 0 || ending != Ending::Store || rounded.padded != pack.padded {
+                    let expected = "a product that is stored without a bias";
+                    return Err(Error::unsupported("product", expected, format!("{ending:?}")));
+                }
+                let pieces = pack.padded / 16;
+                let rows = room(&self.device, weights, outputs * pack.padded)?.at();
+                let arguments = [
+                    Argument::Address(product.w),
+                    Argument::Count(product.rows),
+                    Argument::Count(pieces as u32),
+                    Argument::Address(rows),
+                ];
+                let kernel = self.kernel("rows_of_panels")?;
+                let (shape, scales) = ([batch, outputs, pack.padded], [product.w_scales, product.x_scales]);
+                // SAFETY: the kernel writes all pieces of `outputs` rows; the operands have the plan's shape, for it was made
+                // for it; all of it lives until the stream is done, which the caller waits for.
+                return unsafe {
+                    let grid = [(pieces / 8) as u32, panels, 1];
+                    self.stream.launch(&kernel, grid, PANEL_ROWS as u32, 0, &arguments)?;
+                    self.vendor().multiply(&self.stream, shape, scales, [rows, product.x, product.y])
+                };
+            }
             Road::Half(_) => {
                 let Some(scales) = &pack.half_scales else {
                     return Err(Error::Internal { reason: format!("no f16 twin of {}", pack.packing.format) });

@@ -92,7 +92,14 @@ impl Linears {
     ///
     /// Errors: as `multiply`.
     pub fn round(&self, pack: &Pack, input: &Input, activations: Activations) -> Result<Rounded> {
-        let road = self.road(pack, activations, input.batch)?;
+        let road = self.own_road(pack, activations, input.batch)?;
+        self.round_on(road, pack, input, activations)
+    }
+
+    /// The same for products of a given road.
+    ///
+    /// Errors: as `multiply`.
+    pub fn round_on(&self, road: Road, pack: &Pack, input: &Input, activations: Activations) -> Result<Rounded> {
         let mut slots = (None, None);
         let mut rounded = self.queue_round(pack, input, activations, road, &mut slots.0, &mut slots.1)?;
         rounded.owned = slots.0.zip(slots.1);
@@ -139,7 +146,7 @@ impl Linears {
                 arguments.push(Argument::Count(kind(activations)));
                 if road == Road::Few { "halves" } else { "f16" }
             }
-            Road::Float(_) => "f8_e4m3",
+            Road::Float(_) | Road::Vendor => "f8_e4m3",
             _ => "int8",
         };
         let kernel = self.kernel(&format!("round_{format}_{}", input.element.name()))?;
@@ -150,10 +157,10 @@ impl Linears {
         Ok(rounded)
     }
 
-    /// Which kernels multiply.
+    /// Which of the own kernels multiply.
     ///
     /// Errors: `Unsupported` for inputs that a format's products do not take.
-    pub fn road(&self, pack: &Pack, activations: Activations, batch: usize) -> Result<Road> {
+    pub fn own_road(&self, pack: &Pack, activations: Activations, batch: usize) -> Result<Road> {
         let width = self.width();
         if !pack.is_float() {
             if activations != Activations::Int8 {
