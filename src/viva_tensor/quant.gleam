@@ -243,35 +243,15 @@ pub fn linear(
       |> tensor.made(shape, kernel.Float32, _)
       |> tensor.check
     }
-    memory -> {
-      use data <- otp.try(tensor.host_bytes(input))
-      use bias <- otp.try(case bias {
-        Error(Nil) -> Ok(<<>>)
-        Ok(bias) -> tensor.host_bytes(bias)
-      })
-      host_linear(memory, activations, #(batch, inputs, outputs), data, bias)
-    }
-  }
-}
-
-fn host_linear(
-  memory: Memory,
-  activations: Activations,
-  sizes: #(Int, Int, Int),
-  data: BitArray,
-  bias: BitArray,
-) -> Result(Tensor, TensorError) {
-  let #(batch, inputs, outputs) = sizes
-  let shape = [batch, outputs]
-  case memory {
-    Device(device:, ..) ->
-      Error(DeviceMismatch(storage.device_name(device), "host"))
-    Library(resource) ->
+    Library(resource) -> {
+      use #(data, bias) <- otp.try(host_operands(input, bias))
       case nif_linear(resource, activations, data, bias) {
         Ok(product) -> Ok(tensor.new(shape, kernel.Float32, product))
         Error(error) -> Error(refused(error))
       }
+    }
     Beam(meaning) -> {
+      use #(data, bias) <- otp.try(host_operands(input, bias))
       let data = beam_round(activations, inputs, data)
       let product =
         kernel.matmul(
@@ -291,6 +271,21 @@ fn host_linear(
           tensor.new([outputs], kernel.Float32, bias)
           |> elementwise.binary_broadcast(kernel.Add, product, _)
       }
+    }
+  }
+}
+
+/// The bytes of an input and of its bias, none where there is none.
+fn host_operands(
+  input: Tensor,
+  bias: Result(Tensor, Nil),
+) -> Result(#(BitArray, BitArray), TensorError) {
+  use data <- otp.try(tensor.host_bytes(input))
+  case bias {
+    Error(Nil) -> Ok(#(data, <<>>))
+    Ok(bias) -> {
+      use bias <- otp.map_ok(tensor.host_bytes(bias))
+      #(data, bias)
     }
   }
 }

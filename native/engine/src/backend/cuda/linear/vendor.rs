@@ -32,7 +32,7 @@ impl std::fmt::Debug for Vendor {
 }
 
 /// The least rows, outputs and inputs of a product that is the library's.
-pub(super) const LEAST: usize = 1024;
+pub(super) const LEAST: usize = 2048;
 
 /// Whether it is measured to be faster than the own kernel: bench/NOTES.md.
 pub(super) fn is_large([batch, outputs, inputs]: Shape) -> bool {
