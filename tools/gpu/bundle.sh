@@ -41,13 +41,17 @@ if [ -d build/dev/erlang/viva_tensor/ebin ]; then
     mkdir -p "$work/otp/lib" "$work/otp/bin"
     cp -r "$erlang"/erts-* "$work/otp/"
     cp "$erlang"/bin/*.boot "$work/otp/bin/"
-    for name in kernel stdlib crypto; do
+    for name in kernel stdlib crypto eunit; do
         for path in "$erlang/lib/$name"-*; do
             mkdir -p "$work/otp/lib/${path##*/}"
             cp -r "$path/ebin" "$work/otp/lib/${path##*/}/"
             if [ -d "$path/priv" ]; then cp -r "$path/priv" "$work/otp/lib/${path##*/}/"; fi
         done
     done
+    # What crypto is linked with may be older there.
+    mkdir "$work/otp/linked"
+    ldd "$work"/otp/lib/crypto-*/priv/lib/crypto.so |
+        sed -n 's/.* => \(.*\/lib\(crypto\|z\|zstd\)\.so[^ ]*\) .*/\1/p' | xargs -I '{}' cp -L '{}' "$work/otp/linked/"
 fi
 tar -C "$work" -cJf "$out/bundle.tar.xz.new" .
 mv "$out/bundle.tar.xz.new" "$out/bundle.tar.xz"

@@ -29,6 +29,7 @@ gpu() { "$bundle/bin/bench_gpu" name; }
 # Runs Erlang with the bundle's own files: beam -eval ...
 beam() {
     erts=$(echo "$bundle"/otp/erts-*)
-    ROOTDIR=$bundle/otp BINDIR=$erts/bin EMU=beam PROGNAME=erl \
+    LD_LIBRARY_PATH="$bundle/otp/linked${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" \
+        ROOTDIR=$bundle/otp BINDIR=$erts/bin EMU=beam PROGNAME=erl \
         "$erts/bin/erlexec" -pa "$bundle/package/ebin" -noshell "$@"
 }

@@ -15,6 +15,15 @@ for program in "$bundle"/bin/*_cuda; do
     "$program" --test-threads=1 || failed="$failed $name"
 done
 
+if [ -d "$bundle/otp" ]; then
+    echo '== Gleam, tensors and packed weights'
+    (cd "$bundle" && beam -eval "
+        Modules = ['viva_tensor@tensor_device_test', 'viva_tensor@packed_test'],
+        Names = [{M, F} || M <- Modules, {F, 0} <- M:module_info(exports), lists:suffix(\"_test\", atom_to_list(F))],
+        Done = eunit:test([{timeout, 120, fun M:F/0} || {M, F} <- Names], [verbose]),
+        halt(case Done of ok -> 0; error -> 1 end).") || failed="$failed gleam"
+fi
+
 sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null || true)
 if [ -n "$sanitizer" ] && [ "${SANITIZE-1}" != 0 ]; then
     small='every_tiny_checkpoint a_session_on_the_gpu the_device_draws chunks_that_are_read a_prompt parts_are_picked views_are_laid nothing_comes what_is_no_number ends_are_those'

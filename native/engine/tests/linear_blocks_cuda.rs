@@ -17,16 +17,11 @@ use viva_tensor_engine::{
     },
 };
 
+mod gpu;
 mod random;
 
 fn gpu(test: &str) -> Option<Arc<Gpu>> {
-    match device::gpu(0) {
-        Ok(gpu) => Some(gpu),
-        Err(reason) => {
-            eprintln!("{test}: skipped, no GPU: {reason}");
-            None
-        }
-    }
+    gpu::found(test, device::gpu(0))
 }
 
 fn upload(gpu: &Arc<Gpu>, values: &[f32]) -> Block {

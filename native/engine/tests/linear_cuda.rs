@@ -22,17 +22,12 @@ use viva_tensor_engine::{
     quant::{Format, Packing, f8_e4m3, int8, largest},
 };
 
+mod gpu;
 mod random;
 
 fn linears(test: &str) -> Option<&'static Linears> {
     static LINEARS: OnceLock<Result<Linears, Error>> = OnceLock::new();
-    match LINEARS.get_or_init(|| Linears::new(&cuda::open(0)?)) {
-        Ok(linears) => Some(linears),
-        Err(reason) => {
-            eprintln!("{test}: skipped, no GPU: {reason}");
-            None
-        }
-    }
+    gpu::found(test, LINEARS.get_or_init(|| Linears::new(&cuda::open(0)?)).as_ref())
 }
 
 const MARGIN: usize = 64;

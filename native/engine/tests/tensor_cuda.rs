@@ -17,18 +17,13 @@ use viva_tensor_engine::{
     },
 };
 
+mod gpu;
 mod random;
 
 const EPSILON: f64 = f64::EPSILON;
 
 fn gpu(test: &str) -> Option<Arc<Gpu>> {
-    match device::gpu(0) {
-        Ok(gpu) => Some(gpu),
-        Err(reason) => {
-            eprintln!("{test}: skipped, no GPU: {reason}");
-            None
-        }
-    }
+    gpu::found(test, device::gpu(0))
 }
 
 fn lives() -> bool {

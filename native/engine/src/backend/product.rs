@@ -194,7 +194,7 @@ fn grid(m: usize, n: usize, threads: usize) -> (usize, usize) {
 /// # Safety
 /// As `multiply`.
 unsafe fn rectangle<T: Micro>((m, k, n): (usize, usize, usize), a: Source<T>, b: Source<T>, out: Target<T>) {
-    let depth = T::DEPTH.min(k);
+    let depth = k.clamp(1, T::DEPTH);
     let mut rows = vec![T::NOTHING; depth * BLOCK_ROWS.min(m.next_multiple_of(ROWS))];
     let mut columns = vec![T::NOTHING; depth * BLOCK_COLUMNS.min(n.next_multiple_of(T::COLUMNS))];
     for column in (0..n).step_by(BLOCK_COLUMNS) {

@@ -13,7 +13,8 @@ use super::{
     attention::{self, Query},
     gang::{self, CalledOff, Member, gang},
     kv_cache::{KvCache, Shape, View},
-    matrix::{Matrix, PANEL_FLOATS, Rows, RowsMut},
+    matrix::{Matrix, PANEL_FLOATS},
+    plane::Plane,
     pointwise::{Norm, activate, rotate},
     simd::Level,
     tile::LANES,
@@ -95,47 +96,6 @@ struct Block {
     first_row: usize,
     position: usize,
     rows: usize,
-}
-
-/// A buffer that the members of a job write in turns or in parts.
-#[derive(Clone, Copy)]
-struct Plane {
-    at: *mut f32,
-    stride: usize,
-}
-
-// SAFETY: members write disjoint parts between two barriers; each stage below says which.
-unsafe impl Sync for Plane {}
-// SAFETY: as above.
-unsafe impl Send for Plane {}
-
-impl Plane {
-    fn new(buffer: &mut [f32], stride: usize) -> Self {
-        Plane { at: buffer.as_mut_ptr(), stride }
-    }
-
-    /// # Safety
-    /// No other member writes any of it until the next barrier.
-    unsafe fn row(&self, row: usize, width: usize) -> &[f32] {
-        // SAFETY: rows lie within the buffer; the caller vouches for the rest.
-        unsafe { std::slice::from_raw_parts(self.at.add(row * self.stride), width) }
-    }
-
-    /// # Safety
-    /// No other member touches this part until the next barrier.
-    #[allow(clippy::mut_from_ref)]
-    unsafe fn part(&self, row: usize, columns: Range<usize>) -> &mut [f32] {
-        // SAFETY: as above.
-        unsafe { std::slice::from_raw_parts_mut(self.at.add(row * self.stride + columns.start), columns.len()) }
-    }
-
-    fn rows(&self, count: usize) -> Rows {
-        Rows { at: self.at, stride: self.stride, count }
-    }
-
-    fn rows_mut(&self) -> RowsMut {
-        RowsMut { at: self.at, stride: self.stride }
-    }
 }
 
 impl CpuModel {

@@ -221,7 +221,8 @@ pub struct RowsMut {
     pub stride: usize,
 }
 
-/// Feeds each sink the weights of its tile, `first` and those after it, for k in `depth` (whole blocks). The tiles take turns block by block, so that their chains of sums run side by side.
+/// Feeds each sink the weights of its tile, `first` and those after it, for k in `depth` (whole blocks). The tiles
+/// take turns block by block, so that their chains of sums run side by side.
 #[inline(always)]
 unsafe fn walk<S: Simd, U: Unpack, K: Sink<S>, const N: usize>(
     matrix: &Matrix,

@@ -6,6 +6,7 @@ pub mod gang;
 pub mod kv_cache;
 pub mod linear;
 pub mod matrix;
+mod plane;
 pub mod pointwise;
 pub mod simd;
 pub mod tile;
