@@ -19,13 +19,8 @@ mod tidy_source;
 const LINES: usize = 600;
 
 /// Files that may be longer, and why.
-const LONG: [(&str, &str); 2] = [
-    ("src/viva_tensor.gleam", "the facade: Gleam cannot export a variant again, so all of them are defined there"),
-    (
-        "native/engine/src/backend/cpu/forward.rs",
-        "the stages of one pass, in their order, which share one plan of who writes what",
-    ),
-];
+const LONG: [(&str, &str); 1] =
+    [("src/viva_tensor.gleam", "the facade: Gleam cannot export a variant again, so all of them are defined there")];
 
 /// The engine's rooms, from the ground up: each may use those before it and no other.
 const FLOORS: [&str; 15] = [

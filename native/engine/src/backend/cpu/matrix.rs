@@ -7,6 +7,7 @@
 
 use std::ops::Range;
 
+pub use super::plane::{Rows, RowsMut};
 use super::{
     simd::{Level, Simd, with_level},
     tile::{FAR_SCALE, FarF8E4m3, LANES, Sink, Unpack, each, gather_row, scatter_row, with_format},
@@ -206,23 +207,8 @@ impl Matrix {
     }
 }
 
-/// `count` rows of floats, `stride` apart.
-#[derive(Debug, Clone, Copy)]
-pub struct Rows {
-    pub at: *const f32,
-    pub stride: usize,
-    pub count: usize,
-}
-
-/// As `Rows`, to be written.
-#[derive(Debug, Clone, Copy)]
-pub struct RowsMut {
-    pub at: *mut f32,
-    pub stride: usize,
-}
-
-/// Feeds each sink the weights of its tile, `first` and those after it, for k in `depth` (whole blocks). The tiles
-/// take turns block by block, so that their chains of sums run side by side.
+/// Feeds each sink the weights of its tile, `first` and those after it, for k in `depth` (whole blocks). Block by block the
+/// tiles take turns, so that their chains of sums run side by side.
 #[inline(always)]
 unsafe fn walk<S: Simd, U: Unpack, K: Sink<S>, const N: usize>(
     matrix: &Matrix,

@@ -1,8 +1,21 @@
-//! A matrix of f32 that the members of a job share, each writing its own rows or columns.
+//! Rows of f32 in memory: to be read, to be written, and shared by the members of a job, each writing its own part.
 
 use std::ops::Range;
 
-use super::matrix::{Rows, RowsMut};
+/// `count` rows of floats, `stride` apart.
+#[derive(Debug, Clone, Copy)]
+pub struct Rows {
+    pub at: *const f32,
+    pub stride: usize,
+    pub count: usize,
+}
+
+/// As `Rows`, to be written.
+#[derive(Debug, Clone, Copy)]
+pub struct RowsMut {
+    pub at: *mut f32,
+    pub stride: usize,
+}
 
 /// A buffer that the members of a job write in turns or in parts.
 #[derive(Clone, Copy)]
