@@ -86,7 +86,8 @@ pub fn while_alive<T: Send + 'static>(
     }
 }
 
-fn caught<T>(work: impl FnOnce() -> T) -> Result<T> {
+/// Runs `work` here; a panic becomes `Error::Internal` with its own words.
+pub fn caught<T>(work: impl FnOnce() -> T) -> Result<T> {
     // Whatever `work` borrowed mutably is dropped or abandoned by the caller along with the error.
     catch_unwind(AssertUnwindSafe(work)).map_err(panicked)
 }

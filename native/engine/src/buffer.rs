@@ -16,13 +16,11 @@ pub struct Buffer {
 impl Buffer {
     /// Zeroed memory; `OutOfMemory` says how much was wanted and how much was free.
     pub fn new(bytes: usize) -> Result<Self> {
-        let short = || Error::OutOfMemory { wanted_bytes: bytes as u64, free_bytes: free_bytes() };
-        if bytes as u64 > free_bytes() {
-            return Err(short());
-        }
+        expect_free(bytes as u64)?;
         let count = bytes.div_ceil(64);
         let mut lines = Vec::new();
-        lines.try_reserve_exact(count).map_err(|_| short())?;
+        let short = |_| Error::OutOfMemory { wanted_bytes: bytes as u64, free_bytes: free_bytes() };
+        lines.try_reserve_exact(count).map_err(short)?;
         lines.resize(count, Line([0; 64]));
         Ok(Buffer { lines, bytes })
     }
@@ -63,6 +61,12 @@ impl std::fmt::Debug for Buffer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Buffer({} bytes)", self.bytes)
     }
+}
+
+/// `OutOfMemory` where so many bytes are not free.
+pub fn expect_free(wanted_bytes: u64) -> Result<()> {
+    let free_bytes = free_bytes();
+    if wanted_bytes > free_bytes { Err(Error::OutOfMemory { wanted_bytes, free_bytes }) } else { Ok(()) }
 }
 
 /// Bytes that may still be taken: what the system has available, or less where a cgroup or `ulimit -v` says so.

@@ -3,7 +3,7 @@
 //! A block is a resource, whose memory is freed with its last reference. The surprise: an operation is queued on the GPU and
 //! returns; who downloads waits, and is told then what went wrong.
 
-use rustler::{Encoder, Env, Resource, ResourceArc, Term, types::tuple};
+use rustler::{Encoder, Env, Resource, ResourceArc, Term};
 use viva_tensor_engine::{
     error::Result,
     tensor::device::{self, Block, Matrices, Part, View},
@@ -11,8 +11,8 @@ use viva_tensor_engine::{
 
 use crate::{
     alive, reply,
-    tensor::{binary_op, bytes, dtype, filled, number, numbers, row_op, unary_op},
-    terms::{invalid, list, record},
+    tensor::{binary_op, bytes, counts, dtype, each_count, filled, row_op, unary_op},
+    terms::{count, invalid, list, record, tuple},
 };
 
 mod atoms {
@@ -42,7 +42,7 @@ impl Bytes {
 pub fn block(term: Term) -> Result<Bytes> {
     let [resource, _, start, bytes] = record(term, atoms::block(), "block")?;
     let resource = resource.decode().map_err(|_| invalid("block", "memory on a GPU", resource))?;
-    Ok(Bytes { resource, start: number(start, "start")?, bytes: number(bytes, "bytes")? })
+    Ok(Bytes { resource, start: count(start, "start")?, bytes: count(bytes, "bytes")? })
 }
 
 pub fn made<'a>(env: Env<'a>, block: Block) -> Term<'a> {
@@ -52,19 +52,13 @@ pub fn made<'a>(env: Env<'a>, block: Block) -> Term<'a> {
 
 /// The integers of a tuple.
 fn integers<const N: usize>(term: Term, name: &str) -> Result<[usize; N]> {
-    let wrong = || invalid(name, &format!("{N} integers"), term);
-    let terms: [Term; N] = tuple::get_tuple(term).ok().and_then(|terms| terms.try_into().ok()).ok_or_else(wrong)?;
-    let mut integers = [0; N];
-    for (integer, term) in integers.iter_mut().zip(terms) {
-        *integer = number(term, name)?;
-    }
-    Ok(integers)
+    each_count(tuple(term, name, &format!("{N} integers"))?, name)
 }
 
 #[rustler::nif(schedule = "DirtyCpu")]
 fn device_put<'a>(env: Env<'a>, index: Term<'a>, data: Term<'a>) -> Term<'a> {
     reply(env, || {
-        let gpu = device::gpu(number(index, "device")?)?;
+        let gpu = device::gpu(count(index, "device")?)?;
         Ok(made(env, gpu.upload(&bytes(data, "data")?, &alive(env))?))
     })
 }
@@ -81,8 +75,8 @@ fn device_get<'a>(env: Env<'a>, a: Term<'a>) -> Term<'a> {
 #[rustler::nif(schedule = "DirtyCpu")]
 fn device_contiguous<'a>(env: Env<'a>, width: Term<'a>, shape: Term<'a>, strides: Term<'a>, a: Term<'a>) -> Term<'a> {
     reply(env, || {
-        let (width, a) = (number(width, "width")?, block(a)?);
-        let (shape, strides) = (numbers(shape, "shape")?, numbers(strides, "strides")?);
+        let (width, a) = (count(width, "width")?, block(a)?);
+        let (shape, strides) = (counts(shape, "shape")?, counts(strides, "strides")?);
         let view = View { part: a.part()?, shape: &shape, strides: &strides };
         Ok(made(env, device::contiguous(width, &view)?))
     })
@@ -119,9 +113,9 @@ fn device_binary<'a>(
     b_strides: Term<'a>,
 ) -> Term<'a> {
     reply(env, || {
-        let (op, dtype, shape) = (binary_op(op)?, self::dtype(dtype)?, numbers(shape, "shape")?);
+        let (op, dtype, shape) = (binary_op(op)?, self::dtype(dtype)?, counts(shape, "shape")?);
         let (a, b) = (block(a)?, block(b)?);
-        let (a_strides, b_strides) = (numbers(a_strides, "strides")?, numbers(b_strides, "strides")?);
+        let (a_strides, b_strides) = (counts(a_strides, "strides")?, counts(b_strides, "strides")?);
         let left = View { part: a.part()?, shape: &shape, strides: &a_strides };
         let right = View { part: b.part()?, shape: &shape, strides: &b_strides };
         Ok(made(env, device::binary(op, dtype, &left, &right)?))
@@ -147,7 +141,7 @@ fn device_rows<'a>(
 ) -> Term<'a> {
     reply(env, || {
         let (op, from, to) = (row_op(op)?, dtype(from)?, dtype(to)?);
-        let (a, length) = (block(a)?, number(length, "length")?);
+        let (a, length) = (block(a)?, count(length, "length")?);
         Ok(made(env, device::rows(op, (from, to), &a.part()?, length)?))
     })
 }
@@ -179,8 +173,8 @@ fn matrices<'a>(bytes: &'a Bytes, strides: Term) -> Result<Matrices<'a>> {
 #[rustler::nif(schedule = "DirtyCpu")]
 fn device_gather<'a>(env: Env<'a>, length: Term<'a>, run: Term<'a>, indices: Term<'a>, a: Term<'a>) -> Term<'a> {
     reply(env, || {
-        let (length, run, a) = (number(length, "length")?, number(run, "run")?, block(a)?);
-        let indices: Vec<u64> = numbers(indices, "indices")?.into_iter().map(|index| index as u64).collect();
+        let (length, run, a) = (count(length, "length")?, count(run, "run")?, block(a)?);
+        let indices: Vec<u64> = counts(indices, "indices")?.into_iter().map(|index| index as u64).collect();
         Ok(made(env, device::gather(&a.part()?, length, run, &indices)?))
     })
 }
@@ -189,12 +183,11 @@ fn device_gather<'a>(env: Env<'a>, length: Term<'a>, run: Term<'a>, indices: Ter
 #[rustler::nif(schedule = "DirtyCpu")]
 fn device_join<'a>(env: Env<'a>, outer: Term<'a>, parts: Term<'a>) -> Term<'a> {
     reply(env, || {
-        let outer = number(outer, "outer")?;
+        let outer = count(outer, "outer")?;
         let mut blocks = vec![];
         for term in list(parts, "parts")? {
-            let wrong = || invalid("parts", "pairs of a block and a length", term);
-            let [part, run] = tuple::get_tuple(term).ok().and_then(|pair| pair.try_into().ok()).ok_or_else(wrong)?;
-            blocks.push((block(part)?, number(run, "run")?));
+            let [part, run] = tuple(term, "parts", "pairs of a block and a length")?;
+            blocks.push((block(part)?, count(run, "run")?));
         }
         let parts = blocks.iter().map(|(bytes, run)| Ok((bytes.part()?, *run))).collect::<Result<Vec<_>>>()?;
         Ok(made(env, device::join(outer, &parts)?))

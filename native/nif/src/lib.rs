@@ -4,17 +4,12 @@
 //! returns `{ok, Value}` or `{error, Error}`, never an exception. The surprise: a dirty NIF outlives its killed
 //! caller, so each slice is given `alive`, and stops when that turns false.
 
-use std::{
-    any::Any,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::MutexGuard,
-    time::Duration,
-};
+use std::{sync::MutexGuard, time::Duration};
 
 use rustler::{Encoder, Env, ResourceArc, Term};
 use viva_tensor_engine::{
     backend::cpu,
-    bounded::while_alive,
+    bounded::{caught, while_alive},
     error::{Error, Result},
     loader::{LoadProgress, Loader},
     session::{self, Progress, Session},
@@ -38,13 +33,7 @@ const BANDWIDTH_TIME: Duration = Duration::from_millis(500);
 
 /// The one border that no panic crosses: it becomes an error with the panic's own words.
 fn reply<'a>(env: Env<'a>, work: impl FnOnce() -> Result<Term<'a>>) -> Term<'a> {
-    let reason = |panic: Box<dyn Any + Send>| match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
-        (Some(text), _) => (*text).to_owned(),
-        (_, Some(text)) => text.clone(),
-        _ => "a panic without words".to_owned(),
-    };
-    let caught = catch_unwind(AssertUnwindSafe(work));
-    terms::result(env, caught.unwrap_or_else(|panic| Err(Error::Internal { reason: reason(panic) })))
+    terms::result(env, caught(work).flatten())
 }
 
 /// Whether the process that called still lives.
@@ -102,7 +91,7 @@ fn tokenize<'a>(env: Env<'a>, model: Term<'a>, text: Term<'a>, add_special: Term
 #[rustler::nif(schedule = "DirtyCpu")]
 fn detokenize<'a>(env: Env<'a>, model: Term<'a>, ids: Term<'a>, skip_special: Term<'a>) -> Term<'a> {
     reply(env, || {
-        let (model, ids) = (terms::model(model)?, terms::ids(ids)?);
+        let (model, ids) = (terms::model(model)?, terms::ids(ids, "token ids")?);
         let text = model.model()?.tokenizer.decode(&ids, terms::boolean(skip_special, "skip_special")?)?;
         Ok(text.encode(env))
     })
@@ -113,7 +102,8 @@ fn render<'a>(env: Env<'a>, model: Term<'a>, messages: Term<'a>, add_generation_
     reply(env, || {
         let (model, messages) = (terms::model(model)?, terms::messages(messages)?);
         let add_generation_prompt = terms::boolean(add_generation_prompt, "add_generation_prompt")?;
-        Ok(model.model()?.render(&messages, add_generation_prompt)?.encode(env))
+        let model = model.model()?.clone();
+        Ok(while_alive(&alive(env), move || model.render(&messages, add_generation_prompt))?.encode(env))
     })
 }
 

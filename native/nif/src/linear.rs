@@ -2,12 +2,15 @@
 //!
 //! Elements come and go as little-endian float32. A packed weight is a resource: its memory is the engine's, not the VM's.
 
-use rustler::{Binary, Encoder, Env, NewBinary, Resource, ResourceArc, Term};
+use rustler::{Encoder, Env, Resource, ResourceArc, Term};
 use viva_tensor_engine::{
     buffer,
     error::{Error, Result},
     quant::{Format, Packing},
-    tensor::packed::{Activations, DeviceWeight, PackedWeight, Weight},
+    tensor::{
+        packed::{Activations, DeviceWeight, Loss, PackedWeight, Weight},
+        product,
+    },
 };
 
 use crate::{
@@ -15,12 +18,15 @@ use crate::{
     device::{block, made},
     reply,
     resources::reap,
-    tensor::dtype,
-    terms::{boolean, invalid, record},
+    tensor::{bytes, dtype, filled},
+    terms::{boolean, count, invalid, record},
 };
 
 mod atoms {
-    rustler::atoms! { fp8, fp8_blocks, int8, int4, int8_sparse24, int4_sparse24, float, rounded_fp8, rounded_int8, packed, bias, no_bias }
+    rustler::atoms! {
+        fp8, fp8_blocks, int8, int4, int8_sparse24, int4_sparse24,
+        float, rounded_fp8, rounded_int8, packed, bias, no_bias,
+    }
 }
 
 /// A packed weight; empty only while it is being dropped.
@@ -47,10 +53,6 @@ fn packed(term: Term) -> Result<ResourceArc<PackedResource>> {
 
 fn weight(resource: &PackedResource) -> Result<&PackedWeight> {
     resource.0.as_ref().ok_or_else(|| Error::Internal { reason: "a packed weight was used after its end".into() })
-}
-
-fn count(term: Term, name: &str) -> Result<usize> {
-    term.decode().map_err(|_| invalid(name, "an integer from 0 on", term))
 }
 
 /// `fp8`, `{fp8_blocks, Columns}`, `int8`, `{int4, Group}`, `int8_sparse24` or `int4_sparse24`
@@ -83,34 +85,36 @@ fn activations(term: Term) -> Result<Activations> {
 
 /// Float32 elements, which need not be aligned in a binary.
 fn floats(term: Term, name: &str) -> Result<Vec<f32>> {
-    let binary = Binary::from_term(term).map_err(|_| invalid(name, "a binary", term))?;
-    let (elements, rest) = binary.as_slice().as_chunks::<4>();
+    let bytes = bytes(term, name)?;
+    let (elements, rest) = bytes.as_chunks::<4>();
     if !rest.is_empty() {
         return Err(invalid(name, "whole float32 elements", term));
     }
-    check_memory(binary.len())?;
+    buffer::expect_free(bytes.len() as u64)?;
     Ok(elements.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect())
 }
 
-fn check_memory(bytes: usize) -> Result<()> {
-    let (wanted_bytes, free_bytes) = (bytes as u64, buffer::free_bytes());
-    if wanted_bytes > free_bytes { Err(Error::OutOfMemory { wanted_bytes, free_bytes }) } else { Ok(()) }
-}
-
-/// A binary of float32 elements that `work` computes.
-fn filled<'a>(env: Env<'a>, elements: usize, work: impl FnOnce(&mut [f32]) -> Result<()>) -> Result<Term<'a>> {
-    let bytes = elements.saturating_mul(4);
-    check_memory(bytes.saturating_mul(2))?;
+/// A matrix of [rows, columns] float32 elements, as a binary, that `work` computes.
+fn filled_floats<'a>(env: Env<'a>, shape: [usize; 2], work: impl FnOnce(&mut [f32]) -> Result<()>) -> Result<Term<'a>> {
+    let elements = product(&shape)?;
+    let bytes = product(&[elements, 4])?;
+    // The elements here and the binary.
+    buffer::expect_free((bytes as u64).saturating_mul(2))?;
     let mut values = vec![0.0; elements];
     work(&mut values)?;
-    let mut binary = NewBinary::new(env, bytes);
-    for (bytes, value) in binary.as_mut_slice().as_chunks_mut::<4>().0.iter_mut().zip(values) {
-        *bytes = value.to_le_bytes();
-    }
-    Ok(binary.into())
+    filled(env, bytes, |out| {
+        for (bytes, value) in out.as_chunks_mut::<4>().0.iter_mut().zip(values) {
+            *bytes = value.to_le_bytes();
+        }
+        Ok(())
+    })
 }
 
 /// `{packed, Resource, Bytes, RelativeError, LargestError, Pruned}`
+fn packed_record<'a>(env: Env<'a>, resource: impl Encoder, bytes: usize, loss: Loss) -> Term<'a> {
+    (atoms::packed(), resource, bytes, loss.relative, loss.largest, loss.pruned).encode(env)
+}
+
 #[rustler::nif(schedule = "DirtyCpu")]
 fn packed_pack<'a>(
     env: Env<'a>,
@@ -126,8 +130,7 @@ fn packed_pack<'a>(
         let data = floats(data, "weight")?;
         let weight = PackedWeight::pack(Weight { data: &data, inputs, outputs, transposed }, packing, &alive(env))?;
         let (bytes, loss) = (weight.bytes(), weight.loss);
-        let resource = ResourceArc::new(PackedResource(Some(weight)));
-        Ok((atoms::packed(), resource, bytes, loss.relative, loss.largest, loss.pruned).encode(env))
+        Ok(packed_record(env, ResourceArc::new(PackedResource(Some(weight))), bytes, loss))
     })
 }
 
@@ -136,7 +139,7 @@ fn packed_unpack<'a>(env: Env<'a>, resource: Term<'a>) -> Term<'a> {
     reply(env, || {
         let resource = packed(resource)?;
         let weight = weight(&resource)?;
-        filled(env, weight.inputs().saturating_mul(weight.outputs()), |out| weight.unpack(out))
+        filled_floats(env, [weight.inputs(), weight.outputs()], |out| weight.unpack(out))
     })
 }
 
@@ -154,7 +157,7 @@ fn packed_linear<'a>(
         let (resource, input, bias) = (packed(resource)?, floats(input, "input")?, floats(bias, "bias")?);
         let weight = weight(&resource)?;
         let batch = input.len().checked_div(weight.inputs()).unwrap_or(0);
-        filled(env, batch.saturating_mul(weight.outputs()), |out| {
+        filled_floats(env, [batch, weight.outputs()], |out| {
             weight.multiply(&input, activations, &bias, out, &alive(env))
         })
     })
@@ -164,7 +167,6 @@ fn device_weight(term: Term) -> Result<ResourceArc<DevicePackedResource>> {
     term.decode().map_err(|_| invalid("packed weight", "a packed weight on a GPU", term))
 }
 
-/// `{packed, Resource, Bytes, RelativeError, LargestError, Pruned}`
 #[rustler::nif(schedule = "DirtyCpu")]
 fn device_pack<'a>(
     env: Env<'a>,
@@ -180,8 +182,7 @@ fn device_pack<'a>(
         let weight = block(weight)?;
         let weight = DeviceWeight::pack(&weight.part()?, lengths, transposed, packing, &alive(env))?;
         let (bytes, loss) = (weight.bytes(), weight.loss);
-        let resource = ResourceArc::new(DevicePackedResource(weight));
-        Ok((atoms::packed(), resource, bytes, loss.relative, loss.largest, loss.pruned).encode(env))
+        Ok(packed_record(env, ResourceArc::new(DevicePackedResource(weight)), bytes, loss))
     })
 }
 

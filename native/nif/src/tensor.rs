@@ -2,10 +2,10 @@
 //!
 //! The surprise: the VM ends when it gets no memory for a binary, so a result's size is looked at first.
 
-use rustler::{Atom, Binary, Encoder, Env, NewBinary, Term, types::tuple};
+use rustler::{Atom, Binary, Encoder, Env, NewBinary, Term};
 use viva_tensor_engine::{
     buffer,
-    error::{Error, Result},
+    error::Result,
     tensor::{
         self, Dtype,
         convolution::{self, Convolution, Pool, Pooling},
@@ -18,7 +18,7 @@ use viva_tensor_engine::{
 
 use crate::{
     alive, reply,
-    terms::{invalid, list, record},
+    terms::{count, invalid, list, record, tuple},
 };
 
 mod atoms {
@@ -53,30 +53,26 @@ pub fn dtype(term: Term) -> Result<Dtype> {
     )
 }
 
-pub fn number(term: Term, name: &str) -> Result<usize> {
-    term.decode().map_err(|_| invalid(name, "an integer of at least 0", term))
-}
-
 fn float(term: Term, name: &str) -> Result<f64> {
     term.decode().map_err(|_| invalid(name, "a float", term))
 }
 
-pub fn numbers(term: Term, name: &str) -> Result<Vec<usize>> {
-    list(term, name)?.into_iter().map(|term| number(term, name)).collect()
+/// `[Count]`
+pub fn counts(term: Term, name: &str) -> Result<Vec<usize>> {
+    list(term, name)?.into_iter().map(|term| count(term, name)).collect()
+}
+
+/// The counts in terms.
+pub fn each_count<const N: usize>(terms: [Term; N], name: &str) -> Result<[usize; N]> {
+    let mut counts = [0; N];
+    for (slot, term) in counts.iter_mut().zip(terms) {
+        *slot = count(term, name)?;
+    }
+    Ok(counts)
 }
 
 pub fn bytes<'a>(term: Term<'a>, name: &str) -> Result<Binary<'a>> {
     Binary::from_term(term).map_err(|_| invalid(name, "a binary", term))
-}
-
-/// The numbers of a record.
-fn sizes<const N: usize>(term: Term, tag: Atom, name: &str) -> Result<[usize; N]> {
-    let fields: [Term; N] = record(term, tag, name)?;
-    let mut sizes = [0; N];
-    for (size, field) in sizes.iter_mut().zip(fields) {
-        *size = number(field, name)?;
-    }
-    Ok(sizes)
 }
 
 pub fn binary_op(term: Term) -> Result<BinaryOp> {
@@ -147,9 +143,8 @@ pub fn row_op(term: Term) -> Result<Row> {
 
 /// A new binary of so many bytes, filled by `work`.
 pub fn filled<'a>(env: Env<'a>, bytes: usize, work: impl FnOnce(&mut [u8]) -> Result<()>) -> Result<Term<'a>> {
-    let free_bytes = if bytes < LARGE { u64::MAX } else { buffer::free_bytes() };
-    if bytes as u64 > free_bytes {
-        return Err(Error::OutOfMemory { wanted_bytes: bytes as u64, free_bytes });
+    if bytes >= LARGE {
+        buffer::expect_free(bytes as u64)?;
     }
     let mut binary = NewBinary::new(env, bytes);
     work(binary.as_mut_slice())?;
@@ -166,8 +161,8 @@ fn tensor_contiguous<'a>(
     data: Term<'a>,
 ) -> Term<'a> {
     reply(env, || {
-        let (width, offset) = (number(width, "width")?, number(offset, "offset")?);
-        let (shape, strides) = (numbers(shape, "shape")?, numbers(strides, "strides")?);
+        let (width, offset) = (count(width, "width")?, count(offset, "offset")?);
+        let (shape, strides) = (counts(shape, "shape")?, counts(strides, "strides")?);
         let data = bytes(data, "data")?;
         let size = tensor::product(&[tensor::product(&shape)?, width])?;
         filled(env, size, |out| layout::contiguous(width, &shape, &strides, offset, &data, out, &alive(env)))
@@ -221,7 +216,7 @@ fn tensor_rows<'a>(
 ) -> Term<'a> {
     reply(env, || {
         let (op, from, to) = (row_op(op)?, dtype(from)?, dtype(to)?);
-        let (a, length) = (bytes(a, "operand")?, number(length, "length")?);
+        let (a, length) = (bytes(a, "operand")?, count(length, "length")?);
         let rows = tensor::count("operand", from, &a)?.checked_div(length).unwrap_or(0);
         let size = tensor::product(&[rows, op.results(length), to.width()])?;
         filled(env, size, |out| row::rows(op, (from, to), &a, length, out, &alive(env)))
@@ -243,7 +238,7 @@ fn tensor_matmul<'a>(
 ) -> Term<'a> {
     reply(env, || {
         let dtype = self::dtype(dtype)?;
-        let lengths = (number(m, "m")?, number(k, "k")?, number(n, "n")?);
+        let lengths = (count(m, "m")?, count(k, "k")?, count(n, "n")?);
         let (a, b) = (bytes(a, "operand")?, bytes(b, "operand")?);
         let (a, b) = (operand(&a, a_strides)?, operand(&b, b_strides)?);
         let size = tensor::product(&[lengths.0, lengths.2, dtype.width()])?;
@@ -253,9 +248,8 @@ fn tensor_matmul<'a>(
 
 /// `{RowStride, ColumnStride}`
 fn operand<'a>(data: &'a Binary, strides: Term) -> Result<Operand<'a>> {
-    let wrong = || invalid("strides", "a pair of integers", strides);
-    let [row, column] = tuple::get_tuple(strides).ok().and_then(|terms| terms.try_into().ok()).ok_or_else(wrong)?;
-    Ok(Operand { data, row_stride: number(row, "row stride")?, column_stride: number(column, "column stride")? })
+    let [row_stride, column_stride] = each_count(tuple(strides, "strides", "a pair of integers")?, "strides")?;
+    Ok(Operand { data, row_stride, column_stride })
 }
 
 #[rustler::nif(schedule = "DirtyCpu")]
@@ -263,7 +257,7 @@ fn tensor_conv2d<'a>(env: Env<'a>, dtype: Term<'a>, input: Term<'a>, kernel: Ter
     reply(env, || {
         let (dtype, input, kernel) = (self::dtype(dtype)?, bytes(input, "input")?, bytes(kernel, "kernel")?);
         let [images, channels, height, width, outputs, kh, kw, sh, sw, ph, pw] =
-            sizes(size, atoms::convolution_size(), "size")?;
+            each_count(record(size, atoms::convolution_size(), "size")?, "size")?;
         let (kernel_size, stride, pad) = ((kh, kw), (sh, sw), (ph, pw));
         let size = Convolution { images, channels, height, width, outputs, kernel: kernel_size, stride, pad };
         let bytes = tensor::product(&[size.size()?, dtype.width()])?;
@@ -276,7 +270,8 @@ fn tensor_pool2d<'a>(env: Env<'a>, op: Term<'a>, dtype: Term<'a>, input: Term<'a
     reply(env, || {
         let op = choice(op, "operation", &[(atoms::max(), Pool::Max), (atoms::mean(), Pool::Mean)])?;
         let (dtype, input) = (self::dtype(dtype)?, bytes(input, "input")?);
-        let [planes, height, width, ph, pw, sh, sw] = sizes(size, atoms::pool_size(), "size")?;
+        let fields = record(size, atoms::pool_size(), "size")?;
+        let [planes, height, width, ph, pw, sh, sw] = each_count(fields, "size")?;
         let size = Pooling { planes, height, width, pool: (ph, pw), stride: (sh, sw) };
         let bytes = tensor::product(&[size.size()?, dtype.width()])?;
         filled(env, bytes, |out| convolution::pool2d(op, dtype, &input, &size, out, &alive(env)))

@@ -58,6 +58,12 @@ pub fn invalid(option: &str, expected: &str, term: Term) -> Error {
     Error::InvalidOption { option: option.into(), expected: expected.into(), found: found(term) }
 }
 
+/// The elements of a tuple of so many.
+pub fn tuple<'a, const N: usize>(term: Term<'a>, option: &str, expected: &str) -> Result<[Term<'a>; N]> {
+    let elements = tuple::get_tuple(term).ok().and_then(|elements| elements.try_into().ok());
+    elements.ok_or_else(|| invalid(option, expected, term))
+}
+
 /// The fields of a record, its tag checked and left out.
 pub fn record<'a, const N: usize>(term: Term<'a>, tag: Atom, name: &str) -> Result<[Term<'a>; N]> {
     let wrong = || invalid(name, &format!("a {name} record of {N} fields"), term);
@@ -81,7 +87,7 @@ fn float(term: Term, option: &str) -> Result<f32> {
     Ok(wide as f32)
 }
 
-fn count(term: Term, option: &str) -> Result<usize> {
+pub fn count(term: Term, option: &str) -> Result<usize> {
     term.decode().map_err(|_| invalid(option, &format!("an integer from 0 to {}", usize::MAX), term))
 }
 
@@ -111,8 +117,8 @@ pub fn path(term: Term) -> Result<PathBuf> {
     Ok(Path::new(OsStr::from_bytes(binary.as_slice())).to_owned())
 }
 
-pub fn ids(term: Term) -> Result<Vec<u32>> {
-    list(term, "token ids")?.into_iter().map(|term| id(term, "token ids")).collect()
+pub fn ids(term: Term, option: &str) -> Result<Vec<u32>> {
+    list(term, option)?.into_iter().map(|term| id(term, option)).collect()
 }
 
 /// `{some, Value}` or `none`.
@@ -173,7 +179,7 @@ pub fn prompt(term: Term) -> Result<Prompt> {
         return messages(value).map(Prompt::Chat);
     }
     let [value] = record(term, atoms::tokens(), "prompt")?;
-    ids(value).map(Prompt::Tokens)
+    ids(value, "prompt").map(Prompt::Tokens)
 }
 
 /// `[{message, Role, Content}]`

@@ -8,12 +8,15 @@
 
 use std::{
     fs::{File, Metadata, OpenOptions},
-    io::{ErrorKind, Read},
+    io::ErrorKind,
     os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
-use crate::error::{Error, Result};
+use crate::{
+    buffer::free_bytes,
+    error::{Error, Result},
+};
 
 /// What tells one state of a file from a later one: size, seconds and nanoseconds of its last change.
 type State = (u64, i64, i64);
@@ -114,23 +117,12 @@ pub fn read_whole(source: &Source, limit: u64) -> Result<Vec<u8>> {
 
 /// Zeroed bytes to read into, refused rather than aborted when memory is short.
 pub fn buffer(bytes: u64) -> Result<Vec<u8>> {
-    let short = || Error::OutOfMemory { wanted_bytes: bytes, free_bytes: free_memory_bytes() };
+    let short = || Error::OutOfMemory { wanted_bytes: bytes, free_bytes: free_bytes() };
     let length = usize::try_from(bytes).map_err(|_| short())?;
     let mut out = Vec::new();
     out.try_reserve_exact(length).map_err(|_| short())?;
     out.resize(length, 0);
     Ok(out)
-}
-
-/// What the kernel could still hand out; 0 where it does not say.
-fn free_memory_bytes() -> u64 {
-    let mut text = String::new();
-    let read = File::open("/proc/meminfo").and_then(|file| file.take(16 << 10).read_to_string(&mut text));
-    let kilobytes = read.ok().and_then(|_| {
-        let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-        line.trim().trim_end_matches("kB").trim_end().parse::<u64>().ok()
-    });
-    kilobytes.unwrap_or(0).saturating_mul(1024)
 }
 
 fn state(metadata: &Metadata) -> State {

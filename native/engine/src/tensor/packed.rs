@@ -41,10 +41,7 @@ impl DeviceWeight {
         if bytes != weight.bytes() {
             return Err(invalid("weight", format!("{bytes} bytes"), format!("{} bytes", weight.bytes())));
         }
-        let (wanted_bytes, free_bytes) = (bytes as u64, buffer::free_bytes());
-        if wanted_bytes > free_bytes {
-            return Err(Error::OutOfMemory { wanted_bytes, free_bytes });
-        }
+        buffer::expect_free(bytes as u64)?;
         let mut data = vec![0.0_f32; inputs * outputs];
         weight.download(bytemuck::cast_slice_mut(&mut data), alive)?;
         let packed = PackedWeight::pack(Weight { data: &data, inputs, outputs, transposed }, packing, alive)?;
