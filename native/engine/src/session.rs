@@ -132,7 +132,7 @@ impl Request {
         }
         match self.logprobs {
             Some(count) if count > MAX_LOGPROBS => {
-                invalid("logprobs", format!("at most {MAX_LOGPROBS}"), count.to_string())
+                invalid("logprobs", format!("from 0 to {MAX_LOGPROBS}"), count.to_string())
             }
             _ => Ok(()),
         }
@@ -162,7 +162,7 @@ impl Session {
         Session { model, cache, sequence: vec![], long: false, turn: None, timings: Timings::default(), logits }
     }
 
-    /// Starts a turn; one that was under way ends. What the cache holds of the new prompt's beginning is kept.
+    /// Starts a turn; one that was under way ends, also where the new one is refused. What the cache holds of the new prompt's beginning is kept.
     ///
     /// Errors: `InvalidOption`, `EmptyPrompt`, `ContextOverflow`, `Template`.
     pub fn submit(&mut self, prompt: &Prompt, request: Request) -> Result<Submitted> {
@@ -171,6 +171,7 @@ impl Session {
 
     /// The same for a caller that may die: `Cancelled` once `alive` says so, also while a long prompt is encoded.
     pub fn submit_while(&mut self, alive: &dyn Fn() -> bool, prompt: &Prompt, request: Request) -> Result<Submitted> {
+        self.turn = None;
         request.check()?;
         let prompt_ids = match prompt {
             Prompt::Tokens(ids) => ids.clone(),
@@ -268,7 +269,8 @@ impl Session {
     fn steps(&self) -> usize {
         let Some(turn) = &self.turn else { return 0 };
         let len = self.sequence.len();
-        let left = (turn.prompt_len + turn.request.max_new_tokens).min(self.model.info.context).saturating_sub(len);
+        let end = turn.prompt_len.saturating_add(turn.request.max_new_tokens).min(self.model.info.context);
+        let left = end.saturating_sub(len);
         let most = left.min(self.model.backend.steps());
         let choice = Choice { sampling: &turn.request.sampling, sequence: &self.sequence };
         if most == 0 || !self.model.backend.can_choose(&choice) || turn.request.logprobs.is_some() {

@@ -6,12 +6,15 @@ use std::{
     time::{Duration, Instant},
 };
 
+use random::Random;
 use serde_json::Value;
 use viva_tensor_engine::{
     chat::{ChatTemplate, Message},
     error::Error,
     tokenizer::Tokenizer,
 };
+
+mod random;
 
 fn fixtures() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../test/fixtures")
@@ -153,18 +156,6 @@ fn sources_that_nest_deep_are_template_errors() {
     assert!(worker.unwrap().join().unwrap().is_ok());
 }
 
-/// A seeded generator of 64-bit numbers (xorshift*), enough for choosing mutations.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) as usize % end.max(1)
-    }
-}
-
 fn seeds() -> Vec<String> {
     let read = |name: &str| -> Value {
         serde_json::from_slice(&fs::read(fixtures().join("templates").join(name)).unwrap()).unwrap()
@@ -297,4 +288,25 @@ fn damaged_templates_render_or_are_template_errors() {
     }
     // Mutants that are all refused at once would test nothing.
     assert!(rendered > 500 && refused > 500, "{rendered} rendered, {refused} refused");
+}
+
+/// Long enough lists for a sort that trusts its order to notice that there is none.
+#[test]
+fn what_has_no_order_is_sorted_without_a_panic() {
+    let tokenizer = tokenizer();
+    let render = |source: &str| ChatTemplate::new(source, &tokenizer).unwrap().render(&messages(), true);
+    let numbers = "{% for i in range(200) %}{% set ns.x = ns.x + [i * 37 % 101, i * 53 % 89] %}{% endfor %}";
+    let list = |more: &str| format!("{{% set ns = namespace(x=[]) %}}{numbers}{more}");
+    let sorted = render(&list("{{ ns.x | sort | join(' ') }}")).unwrap();
+    let mut expected: Vec<u32> = (0..200).flat_map(|i| [i * 37 % 101, i * 53 % 89]).collect();
+    expected.sort_unstable();
+    assert_eq!(sorted, expected.iter().map(u32::to_string).collect::<Vec<_>>().join(" "));
+    let nans = "{% set ns.x = ns.x + ['nan'|float] + ns.x[3:] + ['nan'|float] + ns.x %}{{ ns.x | sort | length }}";
+    assert_eq!(render(&list(nans)).unwrap(), (400 + 1 + 397 + 1 + 400).to_string());
+    let mixed = "{% set ns.x = ns.x + ['a', none, [1]] + ns.x %}{{ ns.x | sort }}";
+    assert!(matches!(render(&list(mixed)), Err(Error::Template { .. })));
+    // Equals stay in their order, from either end.
+    let pairs = "{% set l = [['b', 1], ['a', 2], ['B', 3], ['A', 4]] %}{{ l | sort(attribute=0) }}{{ l | sort(attribute=0, reverse=true) }}";
+    let (up, down) = ("['a', 2], ['A', 4], ['b', 1], ['B', 3]", "['b', 1], ['B', 3], ['a', 2], ['A', 4]");
+    assert_eq!(render(pairs).unwrap(), format!("[{up}][{down}]"));
 }

@@ -131,3 +131,28 @@ fn logits_that_are_no_numbers_are_an_error() {
     let warm = Sampling { temperature: 1.0, ..Sampling::default() };
     assert_eq!(warm.sample(&mut [f32::NEG_INFINITY, 0.0], &[], 0).unwrap(), 1);
 }
+
+/// Where a sum of weights reaches top-p exactly, and where a weight is exactly min-p's share: both are kept, no more.
+#[test]
+fn cuts_keep_what_lies_on_their_border() {
+    let drawn = |sampling: &Sampling, logits: &[f32]| -> Vec<u32> {
+        let sample = |position| sampling.sample(&mut logits.to_vec(), &[], position).unwrap();
+        (0..60).map(sample).collect()
+    };
+    // Four weights of one unit each: half of the sum is two of them.
+    let half = Sampling { temperature: 1.0, top_p: 0.5, ..Sampling::default() };
+    let ids = drawn(&half, &[2.0; 4]);
+    assert_eq!((ids.iter().max(), ids.iter().min()), (Some(&1), Some(&0)));
+
+    // As many small weights as weigh about what the first one does; a weight below 2^24 units is an f32 exactly.
+    let mut logits = vec![-13.9; 1 << 20];
+    logits[0] = 0.0;
+    let mut sampling = Sampling { temperature: 1.0, ..Sampling::default() };
+    let weight = Cuts::of(&sampling).weight(0.0, logits[1]);
+    assert!(weight < 1 << 24);
+    sampling.min_p = weight as f32 / Cuts::UNITS as f32;
+    let others = |sampling: &Sampling| drawn(sampling, &logits).iter().filter(|id| **id > 0).count();
+    assert!((10..50).contains(&others(&sampling)));
+    sampling.min_p = sampling.min_p.next_up();
+    assert_eq!(others(&sampling), 0);
+}

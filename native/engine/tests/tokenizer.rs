@@ -2,6 +2,7 @@
 
 use std::{fs, path::PathBuf, sync::Arc};
 
+use random::Random;
 use serde_json::Value;
 use viva_tensor_engine::{
     checkpoint::{
@@ -11,6 +12,8 @@ use viva_tensor_engine::{
     error::Error,
     tokenizer::{TextStream, Tokenizer},
 };
+
+mod random;
 
 const TINY: [&str; 9] =
     ["gemma3", "llama", "llama2-sharded-f16", "llama3", "mistral", "phi2", "phi3", "qwen2", "qwen3"];
@@ -70,18 +73,6 @@ fn streamed_pieces_are_the_golden_text() {
             assert_eq!(tokenizer.decode(&generated, true).unwrap(), text(case, "text"), "{folder}");
             assert_eq!(streamed(&tokenizer, &generated), text(case, "text"), "{folder}");
         }
-    }
-}
-
-/// A seeded generator of 64-bit numbers (xorshift*), enough for choosing test cases.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) as usize % end
     }
 }
 
@@ -265,4 +256,21 @@ fn texts_that_fit_are_never_refused_by_their_length() {
     assert_eq!(tokenizer.encode(&control, false), Ok(vec![]));
     assert_eq!(tokenizer.check_fits(&control, 0), Ok(()));
     assert!(matches!(tokenizer.check_fits(&letters, 16), Err(Error::ContextOverflow { limit_tokens: 16, .. })));
+}
+
+/// A converter names one EOS; what ends a turn may be another token, marked as control (3) or as the user's own (4).
+#[test]
+fn gguf_names_or_spells_the_tokens_that_end_a_turn() {
+    let vocabulary =
+        [("<unk>", 2), ("<s>", 3), ("</s>", 3), ("<|im_end|>", 4), ("<|end|>", 3), ("<|eot_id|>", 1), ("x", 3)];
+    let mut metadata = Metadata::default();
+    let mut set = |key: &str, value: Meta| metadata.values.insert(format!("tokenizer.ggml.{key}"), value);
+    set("model", Meta::String("llama".into()));
+    set("tokens", Meta::Strings(vocabulary.iter().map(|(token, _)| (*token).into()).collect()));
+    set("token_type", Meta::Integers(vocabulary.iter().map(|(_, kind)| *kind).collect()));
+    set("scores", Meta::Floats(vec![0.0; vocabulary.len()]));
+    set("eos_token_id", Meta::Unsigned(2));
+    set("eot_token_id", Meta::Unsigned(6));
+    // <|eot_id|> is a plain word of this vocabulary.
+    assert_eq!(Tokenizer::from_gguf(&metadata).unwrap().eos_ids(), [2, 3, 4, 6]);
 }

@@ -2,6 +2,7 @@
 
 use std::{fs, path::PathBuf};
 
+use random::Random;
 use serde_json::{Value, json};
 use viva_tensor_engine::{
     checkpoint::metadata::{Metadata, Value as Meta},
@@ -9,21 +10,11 @@ use viva_tensor_engine::{
     tokenizer::{TextStream, Tokenizer},
 };
 
+mod random;
+
 fn file(folder: &str, name: &str) -> Vec<u8> {
     fs::read(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../test/fixtures/tiny").join(folder).join(name))
         .unwrap()
-}
-
-/// A seeded generator of 64-bit numbers (xorshift*), enough for choosing mutations.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) as usize % end.max(1)
-    }
 }
 
 fn is_typed(error: &Error) -> bool {
@@ -231,6 +222,8 @@ fn lying_gguf_metadata_is_a_typed_error() {
             ("bos_token_id", Some(Meta::Unsigned(7))),
             ("bos_token_id", Some(Meta::Unsigned(u64::MAX))),
             ("eot_token_id", Some(Meta::Unsigned(99))),
+            ("eos_token_id", Some(Meta::String("</s>".into()))),
+            ("eos_token_id", Some(Meta::Signed(-1))),
             ("merges", Some(Meta::Strings(vec!["ab".into()]))),
             ("merges", Some(Meta::Strings(vec!["a c".into()]))),
             ("merges", Some(Meta::Strings(vec!["ab ab".into()]))),

@@ -278,8 +278,11 @@ fn sort_key<'t>(value: Value<'t>, cased: bool) -> Outcome<Value<'t>> {
     }
 }
 
+/// What an item is sorted by, and the item.
+type Keyed<'t, 'v> = (Vec<Value<'t>>, &'v Value<'t>);
+
 fn sorted<'t>(items: &[Value<'t>], path: Option<&Value<'t>>, cased: bool, reversed: bool) -> Outcome<Vec<Value<'t>>> {
-    let mut keyed: Vec<(Vec<Value>, &Value)> = Vec::with_capacity(items.len());
+    let mut keyed: Vec<Keyed> = Vec::with_capacity(items.len());
     for item in items {
         let paths: Vec<Value> = match path {
             Some(Value::Text(paths)) => paths.as_str().split(',').map(Value::own).collect(),
@@ -291,23 +294,34 @@ fn sorted<'t>(items: &[Value<'t>], path: Option<&Value<'t>>, cased: bool, revers
         }
         keyed.push((keys, item));
     }
-    let mut failure = None;
-    keyed.sort_by(|(one, _), (two, _)| {
+    let wanted = if reversed { Ordering::Greater } else { Ordering::Less };
+    let goes_before = |(one, _): &Keyed<'t, '_>, (two, _): &Keyed<'t, '_>| {
         for (one, two) in one.iter().zip(two) {
-            match one.compare(two) {
-                Ok(Some(Ordering::Equal) | None) => {}
-                Ok(Some(order)) => return if reversed { order.reverse() } else { order },
-                Err(reason) => {
-                    failure.get_or_insert(reason);
-                }
+            match one.compare(two)? {
+                Some(Ordering::Equal) | None => {}
+                Some(order) => return Ok(order == wanted),
             }
         }
-        Ordering::Equal
-    });
-    match failure {
-        Some(reason) => Err(reason),
-        None => Ok(keyed.into_iter().map(|(_, item)| item.clone()).collect()),
+        Ok(false)
+    };
+    Ok(merge_sorted(keyed, &goes_before)?.into_iter().map(|(_, item)| item.clone()).collect())
+}
+
+/// Equals keep their order. Not the standard library's sort, which may panic where `goes_before` is no order: NaN has none.
+fn merge_sorted<T>(mut items: Vec<T>, goes_before: &impl Fn(&T, &T) -> Outcome<bool>) -> Outcome<Vec<T>> {
+    if items.len() < 2 {
+        return Ok(items);
     }
+    let last = merge_sorted(items.split_off(items.len() / 2), goes_before)?;
+    let first = merge_sorted(items, goes_before)?;
+    let mut merged = Vec::with_capacity(first.len() + last.len());
+    let (mut first, mut last) = (first.into_iter().peekable(), last.into_iter().peekable());
+    while let (Some(one), Some(other)) = (first.peek(), last.peek()) {
+        spend(1)?;
+        merged.extend(if goes_before(other, one)? { last.next() } else { first.next() });
+    }
+    merged.extend(first.chain(last));
+    Ok(merged)
 }
 
 /// Filters on values of any kind.

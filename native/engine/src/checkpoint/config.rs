@@ -117,7 +117,7 @@ pub struct Config {
     pub local_rope: Option<RopeConfig>,
     pub logit_softcap: Option<f32>,
     pub quantization: Quantization,
-    /// Tokens that end an answer, in rising order.
+    /// Tokens that end an answer, in rising order; none: the tokenizer knows.
     pub eos_token_ids: Vec<u32>,
 }
 

@@ -28,7 +28,8 @@ const BYTE: i64 = 6;
 /// A longer token is never built by merges: its cuts would cost the square of its length.
 const MAX_MERGED_CHARS: usize = 256;
 
-/// Control tokens that end a turn by their name alone; files leave them out of their ids.
+/// Tokens that end a turn by their name alone: a file names one EOS, and a chat model often ends its turns with another.
+/// The end of a text (`<|endoftext|>`) is not among them: transformers goes on after it unless a config says otherwise.
 const TURN_ENDS: [&str; 10] = [
     "<|im_end|>",
     "<|eot_id|>",
@@ -128,7 +129,8 @@ impl<'m> Vocabulary<'m> {
     /// The token that a key of the file names by its id.
     fn named(&self, key: &str) -> Result<Option<(u32, &'m str)>> {
         let key = format!("tokenizer.ggml.{key}");
-        let Some(id) = self.metadata.uint(&key) else { return Ok(None) };
+        let Some(value) = self.metadata.get(&key) else { return Ok(None) };
+        let id = self.metadata.uint(&key).ok_or_else(|| Error::malformed(key.as_str(), "a token id", value.kind()))?;
         let token = usize::try_from(id).ok().and_then(|at| self.tokens.get(at));
         match (token, u32::try_from(id)) {
             (Some(text), Ok(id)) => Ok(Some((id, text))),
@@ -136,7 +138,8 @@ impl<'m> Vocabulary<'m> {
         }
     }
 
-    /// Ids beside the EOS that end a turn: those the file names, and control tokens known by name.
+    /// Ids beside the EOS that end a turn: those the file names, and those known by their text. Converters mark these as
+    /// control tokens or as the user's own; an ordinary word of that spelling ends nothing.
     fn turn_ends(&self) -> Result<Vec<u32>> {
         let mut ids = Vec::new();
         for key in ["eot_token_id", "eom_token_id"] {

@@ -147,7 +147,8 @@ pub fn config(metadata: &Metadata, checkpoint: &Checkpoint) -> Result<Config> {
             _ => None,
         },
         quantization: Quantization::default(),
-        eos_token_ids: eos_token_ids(metadata)?,
+        // Its tokenizer names them.
+        eos_token_ids: vec![],
     })
 }
 
@@ -292,32 +293,4 @@ fn factors(checkpoint: &Checkpoint, name: &str) -> Result<Vec<f32>> {
             Err(Error::malformed(format!("tensor {name}"), expected, format!("{} {shape:?}", info.format)))
         }
     }
-}
-
-/// Texts of control tokens that end a turn in some chat format. Converters name one EOS; a chat
-/// model often ends its turns with another token that only its text gives away. The end of a text
-/// (`<|endoftext|>`) is not among them: transformers goes on after it unless a config says otherwise.
-const TURN_ENDS: [&str; 6] = ["<|eot_id|>", "<|eom_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<EOT>"];
-
-/// `tokenizer.ggml.token_type` of a control token.
-const CONTROL: i64 = 3;
-
-fn eos_token_ids(metadata: &Metadata) -> Result<Vec<u32>> {
-    let mut ids = Vec::new();
-    for name in ["eos_token_id", "eot_token_id", "eom_token_id"] {
-        let key = format!("tokenizer.ggml.{name}");
-        let Some(value) = metadata.get(&key) else { continue };
-        let id = metadata.uint(&key).and_then(|id| u32::try_from(id).ok());
-        ids.push(id.ok_or_else(|| Error::malformed(format!("{AT}: {key}"), "a token id", value.kind()))?);
-    }
-    let tokens = metadata.strings("tokenizer.ggml.tokens").unwrap_or_default();
-    let types = metadata.integers("tokenizer.ggml.token_type").unwrap_or_default();
-    for ((id, token), kind) in (0u32..).zip(tokens).zip(types) {
-        if *kind == CONTROL && TURN_ENDS.contains(&token.as_str()) {
-            ids.push(id);
-        }
-    }
-    ids.sort_unstable();
-    ids.dedup();
-    Ok(ids)
 }

@@ -388,15 +388,3 @@ fn gguf_gemma_has_a_pattern_of_its_own() {
     assert_eq!(gguf_keys("gemma3", &large).unwrap().attention_scale, 0.25);
     assert_eq!(gguf_keys("gemma3", &[]).unwrap().layer_kinds, [LayerKind::Full; 8]);
 }
-
-#[test]
-fn gguf_end_of_text_includes_ends_of_turns() {
-    let tokens = ["<unk>", "<s>", "</s>", "<|im_end|>", "<|eot_id|>", "x"].map(String::from).to_vec();
-    let more = [
-        ("tokenizer.ggml.eos_token_id", uint(2)),
-        ("tokenizer.ggml.tokens", metadata::Value::Strings(tokens)),
-        // <|eot_id|> is a plain word of this vocabulary.
-        ("tokenizer.ggml.token_type", metadata::Value::Integers(vec![2, 3, 3, 3, 1, 1])),
-    ];
-    assert_eq!(gguf_keys("llama", &more).unwrap().eos_token_ids, [2, 3]);
-}
