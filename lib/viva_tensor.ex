@@ -199,15 +199,7 @@ defmodule VivaTensor do
     with {:ok, prompt} <- prompt,
          {:ok, request} <- Options.request(options),
          {:ok, turn} <- Turn.open(model, prompt, request) do
-      run(turn)
-    end
-  end
-
-  defp run(turn) do
-    case Turn.step([turn]) do
-      [{:cont, _piece, turn}] -> run(turn)
-      [{:done, _piece, generation}] -> {:ok, generation}
-      [{:error, error}] -> {:error, error}
+      Turn.run(turn)
     end
   end
 
@@ -292,8 +284,9 @@ defmodule VivaTensor do
   @spec render(Model.t(), [message()], generation_prompt: boolean()) :: {:ok, String.t()} | {:error, Error.t()}
   def render(%Model{} = model, messages, options \\ []) do
     with {:ok, options} <- Options.merge(options, generation_prompt: true),
+         {:ok, generation_prompt} <- Options.boolean(options, :generation_prompt),
          {:ok, messages} <- Options.messages(messages) do
-      result(Engine.render(model.ref, messages, options[:generation_prompt]))
+      result(Engine.render(model.ref, messages, generation_prompt))
     end
   end
 
@@ -312,8 +305,10 @@ defmodule VivaTensor do
   """
   @spec tokenize(Model.t(), String.t(), special_tokens: boolean()) :: {:ok, [token_id()]} | {:error, Error.t()}
   def tokenize(%Model{} = model, text, options \\ []) do
-    with {:ok, options} <- Options.merge(options, special_tokens: true) do
-      result(Engine.tokenize(model.ref, text, options[:special_tokens]))
+    with {:ok, options} <- Options.merge(options, special_tokens: true),
+         {:ok, special} <- Options.boolean(options, :special_tokens),
+         {:ok, text} <- Options.text(:text, text) do
+      result(Engine.tokenize(model.ref, text, special))
     end
   end
 
@@ -331,13 +326,11 @@ defmodule VivaTensor do
   @spec detokenize(Model.t(), [token_id()], special_tokens: boolean()) :: {:ok, String.t()} | {:error, Error.t()}
   def detokenize(%Model{} = model, ids, options \\ []) do
     with {:ok, options} <- Options.merge(options, special_tokens: false),
-         {:ok, special} <- boolean(:special_tokens, options[:special_tokens]) do
+         {:ok, special} <- Options.boolean(options, :special_tokens),
+         {:ok, ids} <- Options.token_ids("token ids", "a list of token ids", ids) do
       result(Engine.detokenize(model.ref, ids, not special))
     end
   end
-
-  defp boolean(_name, value) when is_boolean(value), do: {:ok, value}
-  defp boolean(name, other), do: {:error, Error.invalid_option(name, "true or false", other)}
 
   defp result({:ok, value}), do: {:ok, value}
   defp result({:error, error}), do: {:error, Error.from_native(error)}

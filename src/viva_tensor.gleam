@@ -265,7 +265,7 @@ pub type ModelInfo {
     context: Int,
     /// The context that the model was made for.
     max_context: Int,
-    /// "cpu" or "beam"
+    /// "cpu", "cuda:0" for the first GPU, or "beam".
     device: String,
     /// What the device brings along, such as "avx512, 2 threads".
     device_note: String,

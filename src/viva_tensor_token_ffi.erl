@@ -6,13 +6,18 @@
 -export([compile_pattern/1, number/2, split_first/2, veil/1, cut_at/2, replace/3, byte_symbols/1, characters/1]).
 -export([before_each/2, byte_tokens/1, merge/2, bytes_of_symbols/1, byte_of_token/1, utf8_or_marks/1]).
 -export([merges_of_scores/1, number_first/1, find_stop/2, split_all/2, strip_breaks/3, bytes_of/1, as_text/1]).
--export([is_utf8/1, find_pieces/2, utf8_prefix/1]).
+-export([first_foreign/1, find_pieces/2, utf8_prefix/1]).
 
 bytes_of(Text) -> binary_to_list(Text).
 
 as_text(Bytes) -> Bytes.
 
-is_utf8(Bytes) -> is_binary(unicode:characters_to_binary(Bytes)).
+%% Where the first byte stands that is not UTF-8.
+first_foreign(Bytes) ->
+    case unicode:characters_to_binary(Bytes) of
+        Text when is_binary(Text) -> {error, nil};
+        {_, Whole, _} -> {ok, byte_size(Whole)}
+    end.
 
 %% {Whole, Rest}: whole characters, with U+FFFD for bytes that never become one, and what may yet become one.
 utf8_prefix(Bytes) -> utf8_prefix(Bytes, <<>>).

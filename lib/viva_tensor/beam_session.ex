@@ -32,7 +32,8 @@ defmodule VivaTensor.BeamSession do
   @spec step(pid()) :: {:ok, tuple()} | {:error, term()}
   def step(session), do: call(session, :step)
 
-  @spec cancel(pid()) :: {:ok, tuple()} | {:error, term()}
+  # What it took, and the last slice: no text, but the ids.
+  @spec cancel(pid()) :: {:ok, tuple(), tuple()} | {:error, term()}
   def cancel(session), do: call(session, :cancel)
 
   @spec close(pid()) :: :ok
@@ -63,13 +64,12 @@ defmodule VivaTensor.BeamSession do
   defp wait_for_prompt(model) do
     receive do
       {{:submit, prompt, request}, caller, ref} ->
-        case prompt_ids(model, prompt) do
-          {:ok, ids} ->
-            reply({caller, ref}, {:ok, {:submitted, ids, 0}})
-            wait_for_first_step(model, ids, request)
-
-          {:error, error} ->
-            reply({caller, ref}, {:error, error})
+        with {:ok, nil} <- Engine.check_prompt(prompt),
+             {:ok, ids} <- prompt_ids(model, prompt) do
+          reply({caller, ref}, {:ok, {:submitted, ids, 0}})
+          wait_for_first_step(model, ids, request)
+        else
+          {:error, error} -> reply({caller, ref}, {:error, error})
         end
 
       {_other, caller, ref} ->
@@ -88,7 +88,7 @@ defmodule VivaTensor.BeamSession do
   defp wait_for_first_step(model, ids, request) do
     receive do
       {:step, caller, ref} -> run(model, ids, request, {caller, ref})
-      {:cancel, caller, ref} -> reply({caller, ref}, {:ok, {:timings, 0, 0.0, 0, 0.0}})
+      {:cancel, caller, ref} -> reply({caller, ref}, {:ok, {:timings, 0, 0.0, 0, 0.0}, slice([], [])})
     end
   end
 
@@ -96,8 +96,8 @@ defmodule VivaTensor.BeamSession do
     Process.put(:waiting, waiting)
 
     case Engine.run_once(model, {:tokens, ids}, request, &hand_out/1) do
-      {:ok, {:generation, _text, _ids, _prompt, _cached, :cancelled, timings, _logprobs}} ->
-        reply(Process.get(:waiting), {:ok, timings})
+      {:ok, {:generation, _text, token_ids, _prompt, _cached, :cancelled, timings, logprobs}} ->
+        reply(Process.get(:waiting), {:ok, timings, slice(token_ids, logprobs)})
 
       {:ok, {:generation, _text, token_ids, _prompt, _cached, reason, timings, logprobs}} ->
         reply(Process.get(:waiting), {:ok, {:progress, "", token_ids, logprobs, {:finished, reason, timings}}})
@@ -106,6 +106,8 @@ defmodule VivaTensor.BeamSession do
         reply(Process.get(:waiting), {:error, error})
     end
   end
+
+  defp slice(token_ids, logprobs), do: {:progress, "", token_ids, logprobs, :generating}
 
   # The piece answers the step that waits for it, and the loop goes on with the next step.
   defp hand_out(piece) do

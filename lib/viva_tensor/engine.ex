@@ -70,6 +70,10 @@ defmodule VivaTensor.Engine do
   def render({:beam_model, _} = model, messages, prompt), do: apply(@gleam, :render, [model, messages, prompt])
   def render(model, messages, prompt), do: :viva_tensor_nif.render(model, messages, prompt)
 
+  # Whether a prompt's texts are UTF-8, and a chat has messages.
+  @spec check_prompt(tuple()) :: {:ok, nil} | {:error, term()}
+  def check_prompt(prompt), do: apply(:viva_tensor@beam@text, :check_prompt, [prompt])
+
   # One answer on the BEAM, with a function of its pieces.
   @spec run_once(model(), tuple(), tuple(), (String.t() -> :continue | :stop)) :: {:ok, tuple()} | {:error, term()}
   def run_once(model, prompt, request, on_piece), do: apply(@gleam, :run_once, [model, prompt, request, on_piece])
@@ -105,7 +109,8 @@ defmodule VivaTensor.Engine do
 
   def step(sessions), do: :viva_tensor_nif.step(sessions)
 
-  @spec cancel(session()) :: {:ok, tuple()} | {:error, term()}
+  # What it took, and where the BEAM computed the last slice, which has the ids.
+  @spec cancel(session()) :: {:ok, tuple()} | {:ok, tuple(), tuple()} | {:error, term()}
   def cancel({:beam_session, session}), do: BeamSession.cancel(session)
   def cancel(session), do: :viva_tensor_nif.cancel(session)
 

@@ -1,5 +1,6 @@
 defmodule VivaTensor.Options do
-  # From what a caller writes to the native library's terms. Names are checked here, values there, once.
+  # From what a caller writes to the engine's terms. Names and types are checked here, once; ranges by whoever computes,
+  # the native library or the BEAM, whose Gleam code trusts types.
   @moduledoc false
 
   alias VivaTensor.{Engine, Error}
@@ -40,9 +41,11 @@ defmodule VivaTensor.Options do
   def load(options) do
     with {:ok, options} <- merge(options, @load),
          :ok <- check_weights(options[:weights]),
+         {:ok, context} <- optional_integer(options, :context),
+         {:ok, threads} <- optional_integer(options, :threads),
          {:ok, on_progress} <- on_progress(options[:on_progress]),
          {:ok, device} <- device(options[:device]) do
-      {:ok, {:load_options, device, maybe(options[:context]), maybe(options[:threads]), options[:weights]}, on_progress}
+      {:ok, {:load_options, device, context, threads, options[:weights]}, on_progress}
     end
   end
 
@@ -81,12 +84,44 @@ defmodule VivaTensor.Options do
 
   @spec request(term()) :: {:ok, tuple()} | {:error, Error.t()}
   def request(options) do
-    with {:ok, options} <- merge(options, @generate) do
-      {:ok,
-       {:request, options[:max_new_tokens], options[:temperature], top_k(options[:top_k]), options[:top_p],
-        options[:min_p], options[:repetition_penalty], options[:seed], stop(options[:stop]), options[:stop_on_eos],
-        maybe(options[:logprobs])}}
+    with {:ok, options} <- merge(options, @generate),
+         {:ok, max_new_tokens} <- integer(options, :max_new_tokens),
+         {:ok, temperature} <- number(options, :temperature),
+         {:ok, top_k} <- top_k(options[:top_k]),
+         {:ok, top_p} <- number(options, :top_p),
+         {:ok, min_p} <- number(options, :min_p),
+         {:ok, penalty} <- number(options, :repetition_penalty),
+         {:ok, seed} <- integer(options, :seed),
+         {:ok, stop} <- stop(options[:stop]),
+         {:ok, stop_on_eos} <- boolean(options, :stop_on_eos),
+         {:ok, logprobs} <- optional_integer(options, :logprobs) do
+      {:ok, {:request, max_new_tokens, temperature, top_k, top_p, min_p, penalty, seed, stop, stop_on_eos, logprobs}}
     end
+  end
+
+  defp integer(options, name), do: typed(options, name, "an integer", &is_integer/1)
+
+  defp optional_integer(options, name) do
+    case options[name] do
+      nil -> {:ok, :none}
+      value when is_integer(value) -> {:ok, {:some, value}}
+      other -> {:error, Error.invalid_option(name, "an integer or nil", other)}
+    end
+  end
+
+  @spec boolean(keyword(), atom()) :: {:ok, boolean()} | {:error, Error.t()}
+  def boolean(options, name), do: typed(options, name, "true or false", &is_boolean/1)
+
+  defp typed(options, name, expected, valid?) do
+    value = options[name]
+    if valid?.(value), do: {:ok, value}, else: {:error, Error.invalid_option(name, expected, value)}
+  end
+
+  # A float: whole numbers are numbers, too, as far as there is a float of that size.
+  defp number(options, name) do
+    with {:ok, number} <- typed(options, name, "a number", &is_number/1), do: {:ok, number * 1.0}
+  rescue
+    ArithmeticError -> {:error, Error.invalid_option(name, "a number of a float's size", options[name])}
   end
 
   # Takes out what is a stream's own.
@@ -102,19 +137,36 @@ defmodule VivaTensor.Options do
     end
   end
 
-  defp top_k(:infinity), do: :top_k_infinity
-  defp top_k(k), do: {:top_k, k}
+  defp top_k(:infinity), do: {:ok, :top_k_infinity}
+  defp top_k(k) when is_integer(k), do: {:ok, {:top_k, k}}
+  defp top_k(other), do: {:error, Error.invalid_option(:top_k, "an integer of at least 1, or :infinity", other)}
 
-  defp stop(text) when is_binary(text), do: [text]
-  defp stop(texts), do: texts
+  defp stop(text) when is_binary(text), do: {:ok, [text]}
 
-  defp maybe(nil), do: :none
-  defp maybe(value), do: {:some, value}
+  defp stop(texts) do
+    if list_of?(texts, &is_binary/1),
+      do: {:ok, texts},
+      else: {:error, Error.invalid_option(:stop, "a text or a list of texts", texts)}
+  end
+
+  # Whether it is a list that ends as one does, and each of its values holds.
+  defp list_of?(list, valid?), do: is_list(list) and not List.improper?(list) and Enum.all?(list, valid?)
 
   # A text, or token ids.
-  @spec prompt(term()) :: {:ok, tuple()}
-  def prompt(ids) when is_list(ids), do: {:ok, {:tokens, ids}}
-  def prompt(text), do: {:ok, {:text, text}}
+  @spec prompt(term()) :: {:ok, tuple()} | {:error, Error.t()}
+  def prompt(text) when is_binary(text), do: {:ok, {:text, text}}
+
+  def prompt(ids),
+    do: with({:ok, ids} <- token_ids(:prompt, "a text or a list of token ids", ids), do: {:ok, {:tokens, ids}})
+
+  @spec token_ids(atom() | String.t(), String.t(), term()) :: {:ok, [integer()]} | {:error, Error.t()}
+  def token_ids(name, expected, ids) do
+    if list_of?(ids, &is_integer/1), do: {:ok, ids}, else: {:error, Error.invalid_option(name, expected, ids)}
+  end
+
+  @spec text(atom(), term()) :: {:ok, String.t()} | {:error, Error.t()}
+  def text(_name, text) when is_binary(text), do: {:ok, text}
+  def text(name, other), do: {:error, Error.invalid_option(name, "a text", other)}
 
   @spec chat(term()) :: {:ok, tuple()} | {:error, Error.t()}
   def chat(messages) do
@@ -131,12 +183,15 @@ defmodule VivaTensor.Options do
 
   def messages(other), do: {:error, Error.invalid_option(:messages, "a list", other)}
 
-  defp message({role, content}) when role in @roles or is_binary(role), do: {:message, to_string(role), content}
+  defp message({role, content}) when (role in @roles or is_binary(role)) and is_binary(content) do
+    {:message, to_string(role), content}
+  end
+
   defp message(%{role: role, content: content}), do: message({role, content})
   defp message(%{"role" => role, "content" => content}), do: message({role, content})
 
   defp message(other) do
-    expected = "{role, content} or %{role: role, content: content} with system, user, assistant, tool or a string"
+    expected = "{role, text} or %{role: role, content: text} with the role system, user, assistant, tool or a string"
     {:error, Error.invalid_option(:message, expected, other)}
   end
 end

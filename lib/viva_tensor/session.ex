@@ -50,18 +50,15 @@ defmodule VivaTensor.Session do
       {0, true, 4}
   """
   @spec ask(t(), String.t(), [VivaTensor.generate_option()]) :: {:ok, t(), Generation.t()} | {:error, Error.t()}
-  def ask(session, question, options \\ [])
-
-  def ask(%__MODULE__{} = session, question, options) when is_binary(question) do
+  def ask(%__MODULE__{} = session, question, options \\ []) do
     messages = session.messages ++ [{:user, question}]
 
-    with {:ok, prompt} <- Options.chat(messages),
+    with {:ok, _} <- Options.text(:question, question),
+         {:ok, prompt} <- Options.chat(messages),
          {:ok, answer} <- answer(session, prompt, options) do
       {:ok, %{session | messages: messages ++ [{:assistant, answer.text}]}, answer}
     end
   end
-
-  def ask(%__MODULE__{}, other, _options), do: {:error, Error.invalid_option(:question, "a text", other)}
 
   @doc """
   Continues a text, or token ids, with what the session has read before: of the prompt only what is new is read. The
@@ -89,15 +86,7 @@ defmodule VivaTensor.Session do
   end
 
   defp turn(session, prompt, request) do
-    with {:ok, turn} <- Turn.resume(session.ref, session.model, prompt, request), do: run(turn)
-  end
-
-  defp run(turn) do
-    case Turn.step([turn]) do
-      [{:cont, _piece, turn}] -> run(turn)
-      [{:done, _piece, generation}] -> {:ok, generation}
-      [{:error, error}] -> {:error, error}
-    end
+    with {:ok, turn} <- Turn.resume(session.ref, session.model, prompt, request), do: Turn.run(turn)
   end
 
   @doc """

@@ -16,8 +16,7 @@ defmodule VivaTensor.Turn do
 
   @spec open(Model.t(), tuple(), tuple()) :: {:ok, t()} | {:error, Error.t()}
   def open(%Model{} = model, prompt, request) do
-    metadata = %{model: model.path, turn: make_ref()}
-    began = Telemetry.start(:generate, metadata)
+    {began, metadata} = begin(model)
 
     with {:ok, session} <- Engine.open(model.ref),
          {:ok, {:submitted, prompt_ids, cached}} <- Engine.submit(session, prompt, request) do
@@ -27,11 +26,25 @@ defmodule VivaTensor.Turn do
     end
   end
 
+  defp begin(model) do
+    metadata = %{model: model.path, turn: make_ref()}
+    {Telemetry.start(:generate, metadata), metadata}
+  end
+
+  # To its end.
+  @spec run(t()) :: {:ok, Generation.t()} | {:error, Error.t()}
+  def run(turn) do
+    case step([turn]) do
+      [{:cont, _piece, turn}] -> run(turn)
+      [{:done, _piece, generation}] -> {:ok, generation}
+      [{:error, error}] -> {:error, error}
+    end
+  end
+
   # A turn in a session that is there before and after it.
   @spec resume(Engine.session(), Model.t(), tuple(), tuple()) :: {:ok, t()} | {:error, Error.t()}
   def resume(session, %Model{} = model, prompt, request) do
-    metadata = %{model: model.path, turn: make_ref()}
-    began = Telemetry.start(:generate, metadata)
+    {began, metadata} = begin(model)
 
     case Engine.submit(session, prompt, request) do
       {:ok, {:submitted, ids, cached}} ->
@@ -46,8 +59,7 @@ defmodule VivaTensor.Turn do
   # The whole of a turn in a session of the BEAM, which runs by itself.
   @spec on_beam(Engine.turns(), Model.t(), tuple(), tuple()) :: {:ok, Generation.t()} | {:error, Error.t()}
   def on_beam(session, %Model{} = model, prompt, request) do
-    metadata = %{model: model.path, turn: make_ref()}
-    began = Telemetry.start(:generate, metadata)
+    {began, metadata} = begin(model)
 
     case Engine.run(session, prompt, request) do
       {:ok, {:generation, text, ids, prompt_ids, cached, reason, timings, logprobs}} ->
@@ -123,6 +135,9 @@ defmodule VivaTensor.Turn do
     case Engine.cancel(turn.session) do
       {:ok, timings} ->
         finish(turn, :cancelled, timings)
+
+      {:ok, timings, slice} ->
+        finish(%{turn | slices: [slice | turn.slices]}, :cancelled, timings)
 
       {:error, _} ->
         close(turn)

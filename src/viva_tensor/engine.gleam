@@ -3,6 +3,7 @@
 
 import viva_tensor/beam/model as beam_model
 import viva_tensor/beam/session as beam_session
+import viva_tensor/beam/text as beam_text
 import viva_tensor/beam/tokenizer
 import viva_tensor/error.{type Error}
 import viva_tensor/generation.{type Generation, type Next}
@@ -71,7 +72,10 @@ pub fn tokenize(
 ) -> Result(List(Int), Error) {
   case model {
     NativeModel(model) -> native.tokenize(model, text, add_special)
-    BeamModel(model) -> tokenizer.encode(model.tokenizer, text, add_special)
+    BeamModel(model) -> {
+      use Nil <- otp.try(beam_text.check(text, "text"))
+      tokenizer.encode(model.tokenizer, text, add_special)
+    }
   }
 }
 

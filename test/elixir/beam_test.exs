@@ -33,6 +33,13 @@ defmodule VivaTensor.BeamTest do
     assert VivaTensor.render(beam, user: "Hi") == VivaTensor.render(native, user: "Hi")
   end
 
+  test "whole numbers are numbers", %{beam: beam, native: native} do
+    for options <- [[temperature: 0], [temperature: 1, top_p: 1, min_p: 0], [temperature: 2, repetition_penalty: 2]] do
+      [one, other] = Enum.map([beam, native], &VivaTensor.generate!(&1, "Hello", [max_new_tokens: 4] ++ options))
+      assert one.token_ids == other.token_ids
+    end
+  end
+
   test "a stream gives the pieces and stops when its consumer does", %{beam: beam} do
     text = VivaTensor.generate!(beam, "Hello, world!", max_new_tokens: 12).text
     assert beam |> VivaTensor.stream("Hello, world!", max_new_tokens: 12) |> Enum.join() == text
@@ -43,6 +50,9 @@ defmodule VivaTensor.BeamTest do
     assert_received {:finished, generation}
     assert generation.finish_reason == :cancelled
     assert generation.text == first <> second
+    # The last of them may have begun a character that never became whole.
+    assert {:ok, text} = VivaTensor.detokenize(beam, generation.token_ids)
+    assert String.starts_with?(text, first <> second)
   end
 
   test "an answer ends with the process that asked for it", %{beam: beam} do
@@ -74,10 +84,47 @@ defmodule VivaTensor.BeamTest do
   end
 
   test "errors are the native library's", %{beam: beam, native: native} do
-    for arguments <- [[[], []], ["Hi", [temperature: -1.0]], [[100_000], []], ["Hi", [max_new_tokens: -1]]] do
-      [one, other] = Enum.map([beam, native], &apply(VivaTensor, :generate, [&1 | arguments]))
-      assert {:error, %VivaTensor.Error{reason: reason}} = one
-      assert {:error, %VivaTensor.Error{reason: ^reason}} = other
+    same_error = fn function, arguments ->
+      [one, other] = Enum.map([beam, native], &apply(VivaTensor, function, [&1 | arguments]))
+      assert {:error, %VivaTensor.Error{reason: reason, details: details}} = one
+      assert {:error, %VivaTensor.Error{reason: ^reason} = error} = other
+      assert details[:option] == error.details[:option]
+      assert reason != :internal
+    end
+
+    for prompt <- [[], [100_000], [-1], [1.5], [1 | 2], ["a"], nil, 5, <<255>>, "a" <> <<195>>, <<1::1>>],
+        do: same_error.(:generate, [prompt])
+
+    for {name, values} <- [
+          temperature: [-1, -1.0, "hot", nil, 1.0e300, 10 ** 400],
+          top_k: [0, 3.5, nil],
+          top_p: [0, "x", 1.5],
+          min_p: [1, nil],
+          repetition_penalty: [0, 101, :much],
+          seed: [1.5, -1, 2 ** 64],
+          max_new_tokens: [-1, 3.0, "7"],
+          stop: [nil, :x, [1], ["a" | "b"], [""], [<<255>>]],
+          stop_on_eos: [1, nil],
+          logprobs: [-1, 101, 2.0]
+        ],
+        value <- values,
+        do: same_error.(:generate, ["Hi", [{name, value}]])
+
+    for messages <- [[], [user: 5], [user: <<255>>], [{<<255>>, "Hi"}], [%{role: "user", content: ["Hi"]}]] do
+      same_error.(:chat, [messages])
+      same_error.(:render, [messages])
+    end
+
+    same_error.(:render, [[user: "Hi"], [generation_prompt: 3]])
+    for text <- [nil, 5, <<255>>], do: same_error.(:tokenize, [text])
+    for ids <- [nil, "abc", [1.0], [-1]], do: same_error.(:detokenize, [ids])
+
+    for {name, value} <- [context: "x", context: 1.5, context: 0, context: 257, threads: "x", threads: 0, threads: 257],
+        device <- [:beam, :cpu] do
+      assert {:error, %{reason: :invalid_option, details: %{option: option}}} =
+               VivaTensor.load_model(path("llama"), [{:device, device}, {name, value}])
+
+      assert option == Atom.to_string(name)
     end
 
     assert {:error, %{reason: :not_found}} = VivaTensor.load_model("no/such/model", device: :beam)

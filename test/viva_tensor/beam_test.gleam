@@ -1,6 +1,7 @@
 //// Pure Gleam gives what transformers gives, and what the native library
 //// gives where that is loaded.
 
+import golden
 import support
 import viva_tensor as t
 import viva_tensor/json
@@ -37,53 +38,10 @@ fn load_path(path: String) -> t.Model {
 }
 
 fn check(name: String) -> Nil {
-  let golden = support.golden(name)
   let model = load_path(support.folder <> name)
   let assert Ok(info) = t.model_info(model)
   assert info.device == "beam"
-  support.each(support.list(golden, "cases"), check_case(name, model, _))
-  support.each(support.list(golden, "tokenize"), check_tokens(name, model, _))
-  support.each(support.list(golden, "chat"), check_chat(name, model, _))
-}
-
-fn check_case(name: String, model: t.Model, golden: json.Json) -> Nil {
-  let prompt = support.text(golden, "prompt")
-  let token_ids = support.ids(golden, "greedy_ids")
-  let options = support.greedy(otp.length(token_ids))
-  let assert Ok(result) = t.generate(model, prompt, options)
-  assert #(name, prompt, result.prompt_token_ids)
-    == #(name, prompt, support.ids(golden, "prompt_ids"))
-  assert #(name, prompt, result.token_ids) == #(name, prompt, token_ids)
-  assert #(name, prompt, result.text)
-    == #(name, prompt, support.text(golden, "text"))
-  assert result.finish_reason == t.Length
-}
-
-fn check_tokens(name: String, model: t.Model, golden: json.Json) -> Nil {
-  let text = support.text(golden, "text")
-  let ids = support.ids(golden, "ids")
-  let plain = support.ids(golden, "ids_plain")
-  assert #(name, text, t.tokenize(model, text, t.WithSpecialTokens))
-    == #(name, text, Ok(ids))
-  assert #(name, text, t.tokenize(model, text, t.WithoutSpecialTokens))
-    == #(name, text, Ok(plain))
-  assert #(name, text, t.detokenize(model, plain, t.WithSpecialTokens))
-    == #(name, text, Ok(support.text(golden, "decoded")))
-}
-
-fn check_chat(name: String, model: t.Model, golden: json.Json) -> Nil {
-  let messages = {
-    use message <- otp.map(support.list(golden, "messages"))
-    let role = case support.text(message, "role") {
-      "system" -> t.System
-      "user" -> t.User
-      "assistant" -> t.Assistant
-      other -> t.OtherRole(other)
-    }
-    t.Message(role, support.text(message, "content"))
-  }
-  assert #(name, t.render(model, messages, t.WithGenerationPrompt))
-    == #(name, Ok(support.text(golden, "text")))
+  golden.check(name, model)
 }
 
 /// GGUF with byte-level BPE in Q4_0, with SentencePiece in Q8_0.
@@ -150,7 +108,61 @@ fn requests() -> List(t.Request) {
     t.request(t.GenerateOpts(..options, temperature: -1.0)),
     t.request(t.GenerateOpts(..options, top_k: t.TopK(0))),
     t.request(options) |> t.stop_at([""]),
+    t.request(options) |> t.stop_at(["e", support.not_utf8()]),
+    t.request(options) |> t.logprobs(101),
   ]
+}
+
+/// Where both refuse, both say the same.
+pub fn refusals_of_both_devices_test() {
+  let beam = refusals(load_path(support.folder <> "llama"))
+  use refusal <- support.each(beam)
+  let assert Error(t.InvalidOption(..)) = refusal
+  case support.library_loaded() {
+    False -> Nil
+    True -> {
+      assert beam == refusals(support.load("llama"))
+    }
+  }
+}
+
+fn refusals(model: t.Model) -> List(Result(Nil, t.Error)) {
+  let bad = support.not_utf8()
+  let request = t.request(support.greedy(1))
+  let chats = [
+    [],
+    [t.user(bad)],
+    [t.user("Hi"), t.Message(t.OtherRole(bad), "Hi")],
+  ]
+  let chat = fn(messages) { nothing(t.chat(model, messages, request)) }
+  let render = fn(messages) {
+    nothing(t.render(model, messages, t.WithGenerationPrompt))
+  }
+  otp.flatten([
+    [
+      nothing(t.generate(model, bad, support.greedy(1))),
+      nothing(t.tokenize(model, bad, t.WithSpecialTokens)),
+    ],
+    otp.map(chats, chat),
+    otp.map(chats, render),
+  ])
+}
+
+fn nothing(result: Result(a, t.Error)) -> Result(Nil, t.Error) {
+  otp.map_ok(result, fn(_) { Nil })
+}
+
+pub fn loads_out_of_range_test() {
+  let wrong = [
+    #("threads", t.load_opts() |> t.threads(0)),
+    #("threads", t.load_opts() |> t.threads(257)),
+    #("context", t.load_opts() |> t.context(0)),
+    #("context", t.load_opts() |> t.context(257)),
+  ]
+  use #(name, options) <- support.each(wrong)
+  let assert Error(t.InvalidOption(option:, ..)) =
+    t.load_model_with(support.folder <> "llama", t.device(options, t.Beam))
+  assert option == name
 }
 
 /// A control token put together of contents, or of content and template.

@@ -4,6 +4,7 @@ import viva_tensor/beam/checkpoint
 import viva_tensor/beam/field
 import viva_tensor/beam/table
 import viva_tensor/beam/template.{type Template}
+import viva_tensor/beam/text
 import viva_tensor/beam/tokenizer.{type Tokenizer}
 import viva_tensor/beam/tokenizer_file
 import viva_tensor/beam/tokenizer_gguf
@@ -49,11 +50,11 @@ pub fn load(
   })
   use processes <- otp.try(case threads {
     native.None -> Ok(parallelism())
-    native.Some(wanted) if wanted >= 1 && wanted <= 1024 -> Ok(wanted)
+    native.Some(wanted) if wanted >= 1 && wanted <= 256 -> Ok(wanted)
     native.Some(wanted) ->
       Error(error.InvalidOption(
         "threads",
-        "1 to 1024",
+        "1 to 256",
         otp.int_to_string(wanted),
       ))
   })
@@ -123,6 +124,7 @@ pub fn render(
   messages: List(Message),
   add_generation_prompt: Bool,
 ) -> Result(String, Error) {
+  use Nil <- otp.try(text.check_messages(messages))
   case model.template {
     Error(Nil) ->
       Error(error.NotFound(
@@ -159,12 +161,13 @@ pub fn encode_chat(
   model: Model,
   messages: List(Message),
 ) -> Result(List(Int), Error) {
+  use Nil <- otp.try(text.check_messages(messages))
   let guarded = {
     use native.Message(role:, content:) <- otp.map(messages)
     let guard = tokenizer.guard_content(model.tokenizer, _)
     native.Message(guard(role), guard(content))
   }
-  use text <- otp.try(render(model, guarded, True))
+  use rendered <- otp.try(render(model, guarded, True))
   let veiled = {
     use native.Message(role:, content:) <- otp.map(messages)
     let role = case role {
@@ -175,8 +178,8 @@ pub fn encode_chat(
   }
   let controls = tokenizer.special_texts(model.tokenizer, _)
   let own = otp.map_ok(render(model, veiled, True), controls)
-  case own == Ok(controls(text)) {
-    True -> tokenizer.encode_guarded(model.tokenizer, text)
+  case own == Ok(controls(rendered)) {
+    True -> tokenizer.encode_guarded(model.tokenizer, rendered)
     False ->
       Error(error.Template(
         "what a message says would become a control token, or change those of"

@@ -2,6 +2,7 @@
 //// penalty, cuts and ChaCha20 numbers as in the native library.
 
 import viva_tensor/beam/table
+import viva_tensor/beam/text
 import viva_tensor/error.{type Error}
 import viva_tensor/native.{type Request}
 import viva_tensor/otp
@@ -92,9 +93,10 @@ pub fn check(request: Request) -> Result(Nil, Error) {
     "an empty one",
     !otp.contains(request.stop, ""),
   ))
+  use _ <- otp.try(otp.try_map(request.stop, text.check(_, "stop")))
   case request.logprobs {
     native.Some(count) if count < 0 || count > 100 ->
-      within("logprobs", "at most 100", otp.int_to_string(count), False)
+      within("logprobs", "from 0 to 100", otp.int_to_string(count), False)
     _ -> Ok(Nil)
   }
 }

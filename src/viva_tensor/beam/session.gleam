@@ -8,6 +8,7 @@ import viva_tensor/beam/llama.{type Cache}
 import viva_tensor/beam/model.{type Model}
 import viva_tensor/beam/sampler
 import viva_tensor/beam/stop
+import viva_tensor/beam/text
 import viva_tensor/beam/tokenizer
 import viva_tensor/beam/weights.{type Weights}
 import viva_tensor/error.{type Error}
@@ -98,6 +99,7 @@ pub fn run(
   request: Request,
   on_piece: fn(String) -> Next,
 ) -> Result(Generation, Error) {
+  use Nil <- otp.try(text.check_prompt(prompt))
   use Nil <- otp.try(sampler.check(request))
   use Nil <- otp.try(failed(acquire(session.process)))
   let work = fn() { turn(session, prompt, request, on_piece) }

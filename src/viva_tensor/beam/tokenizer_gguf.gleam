@@ -15,8 +15,10 @@ const control = 3
 
 const user_defined = 4
 
+/// As native/engine/src/tokenizer/gguf.rs has them.
 const turn_ends = [
-  "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<end_of_turn>", "<EOT>",
+  "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<|endofturn|>",
+  "<|end_of_turn|>", "<end_of_turn>", "<|END_OF_TURN_TOKEN|>", "<EOT>", "_<EOT>",
 ]
 
 pub fn from_metadata(metadata: Json) -> Result(Tokenizer, Error) {
