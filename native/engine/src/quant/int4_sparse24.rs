@@ -10,6 +10,7 @@
 //!
 //! **Error.** Of a kept weight |code scale - w| <= scale / 2 + 2^-22 |w|, a fourteenth of the row's largest weight; of one
 //! that is not kept, |w|. With one scale a row most codes of a long row are 0: the table of quality shows it.
+//! A product with INT8 inputs is one of whole numbers, as int8.rs says.
 
 use super::{
     int4::{MAX, sign_extend},

@@ -8,7 +8,10 @@
 //! one. There is no -0: it becomes 0. NaN becomes 0, and whoever packs looks for it first.
 //!
 //! **Error.** |code scale - w| <= scale / 2 + 2^-22 |w|: half a step, and the roundings of the scale, the division and the
-//! product. Of a product of K terms: sum |x_k| times that bound, and the f32 chain's own 2^-24 a step.
+//! product. Of a product of K terms: sum |x_k| times that bound, and the f32 chain's own 2^-24 a step. Where the inputs are
+//! INT8, too, there is no chain: codes are multiplied and added as whole numbers, on the CPU up to K = 131072, and what
+//! arithmetic adds is 3 2^-24 of the result, for two scales and the sum's own rounding. Pure Erlang multiplies the numbers that
+//! codes mean, rounded to f32, so its result may be another one within 2^-22 sum |x_k w_k|.
 
 /// The largest code.
 pub const MAX: f32 = 127.0;

@@ -9,7 +9,8 @@
 //! **Packing.** The two of largest magnitude are kept; of equals those that come first. So a row that already has two
 //! zeros in each four loses nothing; `is_exact` says whether it has. Scale and codes are int8.rs's, over what is kept.
 //!
-//! **Error.** Of a kept weight |code scale - w| <= scale / 2 + 2^-22 |w|; of one that is not kept, |w|.
+//! **Error.** Of a kept weight |code scale - w| <= scale / 2 + 2^-22 |w|; of one that is not kept, |w|. A product with
+//! INT8 inputs is one of whole numbers, as int8.rs says.
 
 use super::int8::{self, MAX, code};
 

@@ -1,12 +1,18 @@
 //! A linear of its own: a weight that is packed once and multiplied many times, with no model around it.
 //!
-//! y = x W + b for W [in, out]: a row of the matrix here is an output, a column of W. The surprise: inputs that are to be
-//! rounded to eight bits stay f32. They are rounded to what eight bits can say and multiplied as such, so that the only
-//! error beside that rounding is that of the sums: |error| <= 2 K 2^-24 sum |x_k w_k|, as for every product here.
+//! y = x W + b for W [in, out]: a row of the matrix here is an output, a column of W. Inputs that are rounded to eight bits times
+//! weights of INT8 or two of four are sums of whole numbers: exact, see `codes`. All others are multiplied in f32, those that are
+//! rounded to FP8 as what eight bits say; the only error beside the rounding is that of the sums:
+//! |error| <= 2 K 2^-24 sum |x_k w_k|, as for every product here. The surprise: rows of inputs rounded to INT8 are multiplied
+//! in f32, too, where a weight is of another format, has several scales a row, or has more than 131072 inputs.
+
+use std::borrow::Cow;
 
 use super::{
+    codes::{self, Codes},
     gang,
-    matrix::{Matrix, PANEL_FLOATS, Rows, RowsMut},
+    matrix::{Matrix, PANEL_FLOATS, Rows},
+    plane::Plane,
     simd::Level,
     tile::LANES,
 };
@@ -16,6 +22,9 @@ use crate::{
     error::{Error, Result},
     quant::{Format, Packing, f8_e4m3, int8, int8_sparse24, largest},
 };
+
+/// Helpings of the tiles for each member: so many that none waits long for another at the end.
+const GRAINS: usize = 16;
 
 /// A weight in memory: element (i, o) of [in, out].
 #[derive(Debug, Clone, Copy)]
@@ -175,46 +184,62 @@ impl PackedWeight {
         if batch == 0 {
             return Ok(());
         }
-        let mut rounded = vec![];
-        let input = match activations {
-            Activations::Float => input,
+        let level = Level::detect();
+        let work = match activations {
+            Activations::Float => Work::Floats(Cow::Borrowed(input)),
+            Activations::Int8 if codes::serves(&self.matrix) => Work::Codes(Codes::round(level, input, inputs)),
             _ => {
-                rounded.extend_from_slice(input);
+                let mut rounded = input.to_vec();
                 rounded.chunks_exact_mut(inputs).for_each(|row| round(row, activations));
-                &rounded
+                Work::Floats(Cow::Owned(rounded))
             }
         };
         let tiles = self.matrix.tiles();
         let stride = tiles * LANES;
-        let mut padded = vec![0.0_f32; batch * stride];
-        let (level, target, x) = (Level::detect(), Target(padded.as_mut_ptr()), Source(input.as_ptr()));
-        let grain = |size: usize| (tiles / (size * 4)).next_multiple_of(4).max(4);
+        // Only where the last tile is no whole one.
+        let mut padded = vec![0.0_f32; if stride == outputs { 0 } else { batch * stride }];
+        let result = Plane::new(out, outputs);
+        let sums = if padded.is_empty() { result } else { Plane::new(&mut padded, stride) };
         gang::gang().run(gang::cores(), alive, &|member| {
             let mut panel = vec![0.0; PANEL_FLOATS];
-            member.share(tiles, grain(member.size), |range| {
-                let (target, x) = (&target, &x);
-                let input = Rows { at: x.0, stride: inputs, count: batch };
-                let output = RowsMut { at: target.0, stride };
-                // SAFETY: input has `batch` rows of `inputs` floats, `padded` as many of whole tiles, and both outlive the
-                // run; the tiles of a range are this member's alone; the level was detected.
-                unsafe { self.matrix.multiply(level, range, input, output, &mut panel) }
+            member.share(tiles, grain(tiles, member.size), |range| {
+                let columns = range.start * LANES..(range.end * LANES).min(outputs);
+                // SAFETY: there are `batch` rows of `inputs` floats or codes, and as many of whole tiles, all of which outlive
+                // the run; the tiles of a range and their columns are this member's alone; the level was detected, and
+                // `serves` asked; codes of -128 are never packed.
+                unsafe {
+                    match &work {
+                        Work::Floats(x) => {
+                            let x = Rows { at: x.as_ptr(), stride: inputs, count: batch };
+                            self.matrix.multiply(level, range, x, sums.rows_mut(), &mut panel);
+                        }
+                        Work::Codes(x) => codes::multiply(&self.matrix, range, x, sums.rows_mut(), &mut panel),
+                    }
+                    for t in 0..batch {
+                        let out = result.part(t, columns.clone());
+                        if stride != outputs {
+                            out.copy_from_slice(sums.part(t, columns.clone()));
+                        }
+                        if !bias.is_empty() {
+                            out.iter_mut().zip(&bias[columns.clone()]).for_each(|(out, bias)| *out += bias);
+                        }
+                    }
+                }
             })
-        })?;
-        for (out, sums) in out.chunks_exact_mut(outputs).zip(padded.chunks_exact(stride)) {
-            out.copy_from_slice(&sums[..outputs]);
-            out.iter_mut().zip(bias).for_each(|(out, bias)| *out += bias);
-        }
-        Ok(())
+        })
     }
 }
 
-struct Target(*mut f32);
-struct Source(*const f32);
+/// Rows of inputs as they are multiplied.
+enum Work<'a> {
+    Floats(Cow<'a, [f32]>),
+    Codes(Codes),
+}
 
-// SAFETY: members write disjoint columns through the one and only read through the other; see `multiply`.
-unsafe impl Sync for Target {}
-// SAFETY: as above.
-unsafe impl Sync for Source {}
+/// Tiles that a member takes at a time.
+fn grain(tiles: usize, members: usize) -> usize {
+    (tiles / (members * GRAINS)).next_multiple_of(4).max(4)
+}
 
 fn check_len(name: &str, expected: usize, found: usize) -> Result<()> {
     match expected == found {

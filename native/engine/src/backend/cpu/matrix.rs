@@ -185,13 +185,13 @@ impl Matrix {
     }
 
     #[inline(always)]
-    fn tile(&self, tile: usize) -> *const u8 {
+    pub(super) fn tile(&self, tile: usize) -> *const u8 {
         // Wrapping: the caller stays within the tiles, and this needs no proof of it.
         self.tiles.bytes().as_ptr().wrapping_add(tile * self.tile_bytes())
     }
 
     #[inline(always)]
-    fn scale(&self, tile: usize, block: usize) -> *const f32 {
+    pub(super) fn scale(&self, tile: usize, block: usize) -> *const f32 {
         let at = block * self.tiles() * LANES + tile * LANES;
         self.scales.as_floats().as_ptr().wrapping_add(at)
     }

@@ -1,6 +1,9 @@
 //! The CPU backend.
 
 pub mod attention;
+mod codes;
+#[cfg(target_arch = "x86_64")]
+mod codes_avx2;
 pub mod forward;
 pub mod gang;
 pub mod kv_cache;

@@ -94,7 +94,7 @@ pub trait Simd: Copy + 'static {
     /// Logical shifts, the same count in each lane.
     unsafe fn shr(x: Self::I, count: u32) -> Self::I;
     unsafe fn shl(x: Self::I, count: u32) -> Self::I;
-    /// The same with a count below 32 of each lane's own.
+    /// The same with a count of each lane's own; 32 and more leave nothing.
     unsafe fn shl_each(x: Self::I, counts: Self::I) -> Self::I;
     unsafe fn and(a: Self::I, b: Self::I) -> Self::I;
     unsafe fn or(a: Self::I, b: Self::I) -> Self::I;
@@ -102,6 +102,8 @@ pub trait Simd: Copy + 'static {
     unsafe fn sub_i(a: Self::I, b: Self::I) -> Self::I;
     /// The low 32 bits of the product.
     unsafe fn mul_i(a: Self::I, b: Self::I) -> Self::I;
+    /// Lanes as two i16 each: sum + a.low * b.low + a.high * b.high, its low 32 bits.
+    unsafe fn dot_pairs(a: Self::I, b: Self::I, sum: Self::I) -> Self::I;
     /// Signed integer to float.
     unsafe fn to_f32(x: Self::I) -> Self::F;
     /// The bits, read as floats.
@@ -187,12 +189,16 @@ impl Simd for Plain {
     #[inline(always)] unsafe fn load_u32(from: *const u8) -> Self::I { unsafe { from.cast::<[u32; 16]>().read_unaligned() } }
     #[inline(always)] unsafe fn shr(x: Self::I, count: u32) -> Self::I { lanes!(|i| x[i] >> count) }
     #[inline(always)] unsafe fn shl(x: Self::I, count: u32) -> Self::I { lanes!(|i| x[i] << count) }
-    #[inline(always)] unsafe fn shl_each(x: Self::I, counts: Self::I) -> Self::I { lanes!(|i| x[i].wrapping_shl(counts[i])) }
+    #[inline(always)] unsafe fn shl_each(x: Self::I, counts: Self::I) -> Self::I { lanes!(|i| x[i].checked_shl(counts[i]).unwrap_or(0)) }
     #[inline(always)] unsafe fn and(a: Self::I, b: Self::I) -> Self::I { lanes!(|i| a[i] & b[i]) }
     #[inline(always)] unsafe fn or(a: Self::I, b: Self::I) -> Self::I { lanes!(|i| a[i] | b[i]) }
     #[inline(always)] unsafe fn add_i(a: Self::I, b: Self::I) -> Self::I { lanes!(|i| a[i].wrapping_add(b[i])) }
     #[inline(always)] unsafe fn sub_i(a: Self::I, b: Self::I) -> Self::I { lanes!(|i| a[i].wrapping_sub(b[i])) }
     #[inline(always)] unsafe fn mul_i(a: Self::I, b: Self::I) -> Self::I { lanes!(|i| a[i].wrapping_mul(b[i])) }
+    #[inline(always)] unsafe fn dot_pairs(a: Self::I, b: Self::I, sum: Self::I) -> Self::I {
+        let product = |a: u32, b: u32| i32::from(a as i16) * i32::from(b as i16);
+        lanes!(|i| sum[i].wrapping_add(product(a[i], b[i]) as u32).wrapping_add(product(a[i] >> 16, b[i] >> 16) as u32))
+    }
     #[inline(always)] unsafe fn to_f32(x: Self::I) -> Self::F { lanes!(|i| x[i] as i32 as f32) }
     #[inline(always)] unsafe fn from_bits(x: Self::I) -> Self::F { lanes!(|i| f32::from_bits(x[i])) }
     #[inline(always)] unsafe fn round(x: Self::F) -> Self::I { lanes!(|i| x[i].round_ties_even() as i32 as u32) }
@@ -246,6 +252,7 @@ mod x86 {
         #[inline(always)] unsafe fn add_i(a: __m512i, b: __m512i) -> __m512i { unsafe { _mm512_add_epi32(a, b) } }
         #[inline(always)] unsafe fn sub_i(a: __m512i, b: __m512i) -> __m512i { unsafe { _mm512_sub_epi32(a, b) } }
         #[inline(always)] unsafe fn mul_i(a: __m512i, b: __m512i) -> __m512i { unsafe { _mm512_mullo_epi32(a, b) } }
+        #[inline(always)] unsafe fn dot_pairs(a: __m512i, b: __m512i, sum: __m512i) -> __m512i { unsafe { _mm512_add_epi32(sum, _mm512_madd_epi16(a, b)) } }
         #[inline(always)] unsafe fn to_f32(x: __m512i) -> __m512 { unsafe { _mm512_cvtepi32_ps(x) } }
         #[inline(always)] unsafe fn from_bits(x: __m512i) -> __m512 { unsafe { _mm512_castsi512_ps(x) } }
         #[inline(always)] unsafe fn round(x: __m512) -> __m512i { unsafe { _mm512_cvtps_epi32(x) } }
@@ -312,6 +319,7 @@ mod x86 {
         #[inline(always)] unsafe fn add_i(a: Self::I, b: Self::I) -> Self::I { unsafe { Pair(each!(_mm256_add_epi32(a, b))) } }
         #[inline(always)] unsafe fn sub_i(a: Self::I, b: Self::I) -> Self::I { unsafe { Pair(each!(_mm256_sub_epi32(a, b))) } }
         #[inline(always)] unsafe fn mul_i(a: Self::I, b: Self::I) -> Self::I { unsafe { Pair(each!(_mm256_mullo_epi32(a, b))) } }
+        #[inline(always)] unsafe fn dot_pairs(a: Self::I, b: Self::I, sum: Self::I) -> Self::I { unsafe { let products = Pair(each!(_mm256_madd_epi16(a, b))); Self::add_i(sum, products) } }
         #[inline(always)] unsafe fn to_f32(x: Self::I) -> Self::F { unsafe { Pair(each!(_mm256_cvtepi32_ps(x))) } }
         #[inline(always)] unsafe fn from_bits(x: Self::I) -> Self::F { unsafe { Pair(each!(_mm256_castsi256_ps(x))) } }
         #[inline(always)] unsafe fn round(x: Self::F) -> Self::I { unsafe { Pair(each!(_mm256_cvtps_epi32(x))) } }
