@@ -126,7 +126,7 @@ defmodule VivaTensor do
         {:ok, %Model{ref: ref, path: path, info: info}}
 
       {:error, error} ->
-        error = Error.from_native(error)
+        error = error |> Error.from_native() |> Error.without_driver(elem(options, 1))
         Telemetry.exception(:load, began, Map.merge(metadata, %{kind: :error, reason: error}))
         {:error, error}
     end

@@ -142,14 +142,7 @@ pub fn load_model_with(
   path: String,
   options: LoadOpts,
 ) -> Result(Model, Error) {
-  let weights = case options.weights {
-    Keep -> native.Keep
-    Fp8 -> native.Fp8
-    Int8 -> native.Int8
-    Int4(group:) -> native.Int4(group:)
-    Int8Sparse24 -> native.Int8Sparse24
-    Int4Sparse24 -> native.Int4Sparse24
-  }
+  use weights <- otp.try(native_weights(options.weights))
   let on_progress = fn(done_bytes, total_bytes) {
     native_next(options.on_progress(LoadProgress(done_bytes:, total_bytes:)))
   }
@@ -162,7 +155,33 @@ pub fn load_model_with(
   let LoadOpts(context:, threads:, ..) = options
   engine.load(path, device, context, threads, weights, on_progress)
   |> otp.map_ok(Model)
-  |> otp.map_error(public_error)
+  |> otp.map_error(fn(error) {
+    case options.device, public_error(error) {
+      Cuda(_), NotFound(path: "libcuda.so.1" as path, expected: _) ->
+        NotFound(path:, expected: driver_or_cpu)
+      _, error -> error
+    }
+  })
+}
+
+// What to do where a GPU was asked for and there is no driver. The library's own
+// words stand in `device_note`, too, where nobody asked.
+const driver_or_cpu = "an NVIDIA driver for CUDA 12 or newer: install it, or take the CPU with the device Cpu or Auto"
+
+fn native_weights(weights: Weights) -> Result(native.Weights, Error) {
+  case weights {
+    Keep -> Ok(native.Keep)
+    Fp8 -> Ok(native.Fp8)
+    Int8 -> Ok(native.Int8)
+    Int4(group:) if group == 32 || group == 64 || group == 128 ->
+      Ok(native.Int4(group:))
+    Int4(group:) -> {
+      let found = "Int4(" <> otp.int_to_string(group) <> ")"
+      Error(InvalidOption("weights", "Int4(32), Int4(64) or Int4(128)", found))
+    }
+    Int8Sparse24 -> Ok(native.Int8Sparse24)
+    Int4Sparse24 -> Ok(native.Int4Sparse24)
+  }
 }
 
 /// Device `Auto`, the default context, all cores, weights as they are stored.

@@ -47,6 +47,10 @@ defmodule VivaTensor.Engine do
     end
   end
 
+  defp load_beam(_path, _context, _threads, weights, _on_progress) when weights != :keep do
+    {:error, {:unsupported, "weights", ":keep", "a packed format on the BEAM"}}
+  end
+
   defp load_beam(path, context, threads, weights, on_progress) do
     next = fn done_bytes, total_bytes ->
       if on_progress.(done_bytes, total_bytes) == :halt, do: :stop, else: :continue

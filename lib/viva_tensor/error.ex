@@ -74,6 +74,17 @@ defmodule VivaTensor.Error do
     %__MODULE__{reason: reason, details: Map.new(Enum.zip(Map.fetch!(@fields, reason), values))}
   end
 
+  # Says what to do where a GPU was asked for and there is no driver. The library's own words stand in a model's
+  # `device_note`, too, where nobody asked.
+  @doc false
+  @spec without_driver(t(), term()) :: t()
+  def without_driver(%__MODULE__{reason: :not_found, details: %{path: "libcuda.so.1"} = details} = error, {:cuda, _}) do
+    expected = "an NVIDIA driver for CUDA 12 or newer: install it, or take the CPU with device: :cpu or :auto"
+    %{error | details: %{details | expected: expected}}
+  end
+
+  def without_driver(error, _device), do: error
+
   @doc false
   @spec invalid_option(atom() | String.t(), String.t(), term()) :: t()
   def invalid_option(option, expected, found) do

@@ -197,8 +197,11 @@ defmodule VivaTensor.Tensor do
   @spec to_device(t(), device()) :: t()
   def to_device(%__MODULE__{data: {:block, _, index, _, _}} = tensor, {:cuda, index}), do: tensor
 
-  def to_device(%__MODULE__{} = tensor, {:cuda, index}) when is_integer(index) and index >= 0 do
-    %{tensor | data: answer(:viva_tensor_nif.device_put(index, to_binary(tensor)))}
+  def to_device(%__MODULE__{} = tensor, {:cuda, index} = device) when is_integer(index) and index >= 0 do
+    case :viva_tensor_nif.device_put(index, to_binary(tensor)) do
+      {:ok, data} -> %{tensor | data: data}
+      {:error, error} -> raise error |> Error.from_native() |> Error.without_driver(device)
+    end
   end
 
   def to_device(%__MODULE__{} = tensor, device) when device in [:auto, :cpu, :beam], do: to_host(tensor)

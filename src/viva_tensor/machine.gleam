@@ -64,11 +64,14 @@ fn cuda() -> Device {
   }
 }
 
-/// Why there is no GPU on this machine, where there is none.
+/// Why there is no GPU on this machine, where there is none, and what to do
+/// then.
 pub fn no_gpu() -> Result(String, Nil) {
   let device = cuda()
-  case device.available {
-    False -> Ok(device.note)
-    True -> Error(Nil)
+  case device.available, find_library("libcuda.so.1") {
+    False, Error(Nil) ->
+      Ok(device.note <> "; install one, or compute with Cpu or Auto")
+    False, Ok(_) -> Ok(device.note <> "; compute with Cpu or Auto")
+    True, _ -> Error(Nil)
   }
 }

@@ -33,6 +33,11 @@ defmodule VivaTensor.BeamTest do
     assert VivaTensor.render(beam, user: "Hi") == VivaTensor.render(native, user: "Hi")
   end
 
+  test "packed weights are refused in Elixir's notation" do
+    assert {:error, error} = VivaTensor.load_model(path("llama"), device: :beam, weights: :fp8)
+    assert Exception.message(error) == "weights: a packed format on the BEAM is not supported; expected :keep"
+  end
+
   test "whole numbers are numbers", %{beam: beam, native: native} do
     for options <- [[temperature: 0], [temperature: 1, top_p: 1, min_p: 0], [temperature: 2, repetition_penalty: 2]] do
       [one, other] = Enum.map([beam, native], &VivaTensor.generate!(&1, "Hello", [max_new_tokens: 4] ++ options))

@@ -1,7 +1,7 @@
 defmodule VivaTensorTest do
   use ExUnit.Case, async: true
 
-  alias VivaTensor.{Error, Fixtures, Generation}
+  alias VivaTensor.{Error, Fixtures, Generation, Tensor}
 
   doctest VivaTensor
   doctest VivaTensor.Error
@@ -79,6 +79,32 @@ defmodule VivaTensorTest do
       invalid.(VivaTensor.load_model(Fixtures.path("llama"), on_progress: 1))
       invalid.(VivaTensor.load_model(:path))
       invalid.(VivaTensor.load_model([:a, "path"]))
+    end
+
+    test "a wrong format of weights is told in Elixir's notation" do
+      for weights <- [{:int4, 7}, :int4, "int8", nil] do
+        assert {:error, error} = VivaTensor.load_model(Fixtures.path("llama"), weights: weights)
+
+        assert Exception.message(error) ==
+                 "weights: expected :keep, :fp8, :int8, {:int4, group} with 32, 64 or 128, :int8_sparse24 or " <>
+                   ":int4_sparse24, found #{inspect(weights)}"
+      end
+    end
+
+    @tag skip: File.exists?("/dev/nvidiactl") && "there is a driver here"
+    test "a GPU that was asked for where there is no driver says what to do" do
+      advice = "install it, or take the CPU with device: :cpu or :auto"
+      assert {:error, error} = VivaTensor.load_model(Fixtures.path("llama"), device: {:cuda, 0})
+      assert error.reason == :not_found
+      assert Exception.message(error) =~ "libcuda.so.1: not found"
+      assert Exception.message(error) =~ advice
+
+      error = assert_raise Error, fn -> Tensor.to_device(Tensor.new([1]), {:cuda, 0}) end
+      assert Exception.message(error) =~ advice
+      # Who did not ask for one is told why there is none, without advice.
+      assert {:ok, model} = VivaTensor.load_model(Fixtures.path("llama"))
+      assert model.info.device_note =~ "libcuda.so.1: not found"
+      refute model.info.device_note =~ advice
     end
 
     test "a prompt beyond the context is told by how much" do

@@ -72,6 +72,39 @@ pub fn values_out_of_range_test() {
   assert option == name
 }
 
+pub fn wrong_group_in_words_test() {
+  let options = t.load_opts() |> t.weights(t.Int4(7))
+  let assert Error(error) =
+    t.load_model_with(support.folder <> "llama", options)
+  assert t.describe_error(error)
+    == "weights: expected Int4(32), Int4(64) or Int4(128), found Int4(7)"
+}
+
+/// Asked for where there is no driver, a GPU's error says what to do; chosen by
+/// nobody, its absence is a note.
+pub fn gpu_without_a_driver_test() {
+  let load = fn(device) {
+    t.load_opts()
+    |> t.device(device)
+    |> t.load_model_with(support.folder <> "llama", _)
+  }
+  let assert [_, _, cuda] = t.devices()
+  case otp.split_once(cuda.note, at: "libcuda.so.1 not found") {
+    Error(Nil) -> Nil
+    Ok(_) -> {
+      let assert Error(error) = load(t.Cuda(0))
+      assert t.describe_error(error)
+        == "libcuda.so.1: not found; expected an NVIDIA driver for CUDA 12 or "
+        <> "newer: install it, or take the CPU with the device Cpu or Auto"
+      let assert Ok(model) = load(t.Auto)
+      let assert Ok(info) = t.model_info(model)
+      let assert Ok(_) = otp.split_once(info.device_note, at: "libcuda.so.1")
+      assert otp.split_once(info.device_note, at: "install it") == Error(Nil)
+      Nil
+    }
+  }
+}
+
 pub fn read_bandwidth_test() {
   let assert Ok(bytes_per_second) = t.read_bandwidth(t.load_opts())
   assert bytes_per_second >. 0.0

@@ -78,6 +78,8 @@ pub fn wrong_usage_test() {
     #(["generate", "m", "p", "--top-p", "x"], "expected a number, found x"),
     #(["generate", "m", "p", "--top-k", "x"], "a whole number or none"),
     #(["generate", "m", "p", "--device", "gpu"], "cuda:N or beam, found gpu"),
+    #(["generate", "m", "p", "--weights", "int4:7"], "or int4:128, found"),
+    #(["generate", "m", "p", "--weights", "int4:x"], "or int4:128, found"),
     #(["generate", "m", "p", "--json=1"], "--json takes no value"),
   ])
   let assert #(_, Wrong(text)) = #(words, argument.parse(words))

@@ -385,8 +385,9 @@ fn set_weights(flags: Flags, text: String) -> Result(Flags, String) {
     "int4" -> Ok(Flags(..flags, weights: viva_tensor.Int4(64)))
     "int4:" <> group ->
       case otp.parse_int(group) {
-        Ok(group) -> Ok(Flags(..flags, weights: viva_tensor.Int4(group)))
-        Error(Nil) -> Error("a group's columns behind int4:")
+        Ok(group) if group == 32 || group == 64 || group == 128 ->
+          Ok(Flags(..flags, weights: viva_tensor.Int4(group)))
+        _ -> Error("int4:32, int4:64 or int4:128")
       }
     "int8-sparse24" -> Ok(Flags(..flags, weights: viva_tensor.Int8Sparse24))
     "int4-sparse24" -> Ok(Flags(..flags, weights: viva_tensor.Int4Sparse24))
