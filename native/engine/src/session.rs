@@ -365,6 +365,10 @@ fn no_turn() -> Error {
 ///
 /// A result for each session, in order. An error ends that session's turn, not the others'.
 pub fn step(sessions: &mut [&mut Session], budget: Duration, alive: &dyn Fn() -> bool) -> Vec<Result<Progress>> {
+    if !alive() {
+        sessions.iter_mut().for_each(|session| session.turn = None);
+        return vec![Err(Error::Cancelled); sessions.len()];
+    }
     let start = Instant::now();
     let mut results: Vec<Result<Progress>> = vec![];
     let mut decoding = vec![];

@@ -2,10 +2,10 @@
 
 use std::{fs, path::PathBuf};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use viva_tensor_engine::{
     chat::{ChatTemplate, Message},
-    checkpoint::Checkpoint,
+    checkpoint::{Checkpoint, Description, HuggingFace},
     error::Error,
     tokenizer::Tokenizer,
 };
@@ -53,6 +53,29 @@ fn a_recursive_macro_is_a_template_error() {
     let source = "{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}";
     let rendered = ChatTemplate::new(source, &tokenizer).and_then(|template| template.render(&[], false));
     assert!(matches!(rendered, Err(Error::Template { .. })), "{rendered:?}");
+}
+
+/// A config may name several templates; without a file of its own the one called default counts.
+#[test]
+fn the_default_template_of_several_is_taken() {
+    let (tokenizer, _) = open("llama");
+    let rendered = |config: Value, file: Option<&str>| {
+        let files = HuggingFace {
+            tokenizer_config: Some(config),
+            chat_template: file.map(str::to_owned),
+            ..HuggingFace::default()
+        };
+        let template = ChatTemplate::from_checkpoint(&Description::HuggingFace(files), &tokenizer).unwrap();
+        template.map(|template| template.render(&[], false).unwrap())
+    };
+    let named = |name: &str, template: &str| json!({"name": name, "template": template});
+    let several =
+        json!({"chat_template": [named("tool_use", "tools"), named("default", "plain"), named("rag", "docs")]});
+    assert_eq!(rendered(several.clone(), None).as_deref(), Some("plain"));
+    assert_eq!(rendered(several, Some("file")).as_deref(), Some("file"));
+    assert_eq!(rendered(json!({"chat_template": "only"}), None).as_deref(), Some("only"));
+    assert_eq!(rendered(json!({"chat_template": [named("tool_use", "tools")]}), None), None);
+    assert_eq!(rendered(json!({}), None), None);
 }
 
 fn fixture(name: &str) -> Value {

@@ -2,6 +2,7 @@
 
 use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
+use checkpoint_folder::Folder;
 use serde_json::Value;
 use viva_tensor_engine::{
     error::Error,
@@ -10,6 +11,8 @@ use viva_tensor_engine::{
     sampler::{Sampling, uniform},
     session::{FinishReason, Progress, Prompt, Request, Session, Status, step},
 };
+
+mod checkpoint_folder;
 
 const SLICE: Duration = Duration::from_millis(20);
 
@@ -162,6 +165,97 @@ fn a_turn_that_continues_the_last_one_computes_only_what_is_new() {
 }
 
 #[test]
+fn a_turn_that_leaves_the_last_one_keeps_what_they_share() {
+    let model = load("tiny/llama", 2);
+    let mut session = Session::open(Arc::clone(&model));
+    let ids = session.submit(&Prompt::Text("Once upon a time".into()), greedy(12)).unwrap().prompt_ids;
+    finish(&mut session);
+    for shared in [ids.len() - 1, 3, 1, 0] {
+        let mut other = ids.clone();
+        other[shared] = if ids[shared] == 42 { 43 } else { 42 };
+        other.extend([5, 6]);
+        assert_eq!(session.submit(&Prompt::Tokens(other.clone()), greedy(6)).unwrap().cached, shared);
+        let answer = finish(&mut session);
+        let mut fresh = Session::open(Arc::clone(&model));
+        fresh.submit(&Prompt::Tokens(other), greedy(6)).unwrap();
+        assert_eq!(answer.logprobs, finish(&mut fresh).logprobs);
+        session.submit(&Prompt::Tokens(ids.clone()), greedy(1)).unwrap();
+        finish(&mut session);
+    }
+}
+
+/// Of the two most probable tokens the uniform number of the place chooses, and the penalty does not show in logprobs.
+#[test]
+fn a_token_is_drawn_by_the_number_of_its_place() {
+    let model = load("tiny/qwen3", 2);
+    let prompt = model.tokenizer.encode("Once upon a time", true).unwrap();
+    let sampling = Sampling { temperature: 1.0, top_k: Some(2), seed: 99, ..Sampling::default() };
+    let answer = run(&model, "Once upon a time", Request { sampling, ..greedy(24) });
+    let mut second = 0;
+    for (at, drawn) in answer.logprobs.iter().enumerate() {
+        let [first, other, ..] = drawn.top[..] else { panic!("three were asked for") };
+        let share = 1.0 / (1.0 + f64::from(other.1 - first.1).exp());
+        let number = uniform(99, (prompt.len() + at) as u64);
+        assert!((number - share).abs() > 1e-5, "too close to tell");
+        assert_eq!(drawn.id, if number < share { first.0 } else { other.0 }, "{at}");
+        second += usize::from(number >= share);
+    }
+    assert!(second > 3);
+
+    let penalised = Sampling { repetition_penalty: 100.0, ..Sampling::default() };
+    let plain = run(&model, "Once upon a time", greedy(1));
+    let penalised = run(&model, "Once upon a time", Request { sampling: penalised, ..greedy(1) });
+    assert_eq!(penalised.logprobs[0].top, plain.logprobs[0].top);
+}
+
+/// An answer that ends inside of a character ends with U+FFFD, and that may be what completes a stop text.
+#[test]
+fn what_comes_at_the_very_end_may_complete_a_stop() {
+    let model = load("tiny/llama", 1);
+    let cut = (2..60).find_map(|count| {
+        let text = run(&model, "Hello, world!", greedy(count)).text;
+        let stop: String = text.chars().rev().take(2).collect::<Vec<_>>().into_iter().rev().collect();
+        (text.ends_with('\u{FFFD}') && text.find(&stop) == Some(text.len() - stop.len())).then_some((count, text, stop))
+    });
+    let (count, text, stop) = cut.unwrap();
+    let answer = run(&model, "Hello, world!", Request { stop: vec![stop.clone()], ..greedy(count) });
+    assert_eq!(Some(answer.text.as_str()), text.strip_suffix(&stop));
+    assert!(
+        matches!(&answer.status, Status::Finished { reason: FinishReason::Stop(found), .. } if *found == stop),
+        "{:?}",
+        answer.status
+    );
+}
+
+#[test]
+fn a_context_is_the_models_own_or_8192_or_what_was_asked_for() {
+    let path = Folder::copy_of("tiny/llama");
+    let load = |most: usize, context| {
+        let mut config: Value = serde_json::from_slice(&fs::read(fixture("tiny/llama/config.json")).unwrap()).unwrap();
+        config["max_position_embeddings"] = most.into();
+        path.write("config.json", config.to_string());
+        let mut loader = Loader::open(path.path(), LoadOptions { context, ..LoadOptions::default() })?;
+        loop {
+            if let LoadProgress::Ready(model) = loader.step(SLICE, &|| true)? {
+                return Ok((model.info.context, model.info.max_context));
+            }
+        }
+    };
+    assert_eq!(load(20_000, None), Ok((8192, 20_000)));
+    assert_eq!(load(300, None), Ok((300, 300)));
+    assert_eq!(load(20_000, Some(20_000)), Ok((20_000, 20_000)));
+    for context in [0, 301, usize::MAX] {
+        assert!(matches!(load(300, Some(context)), Err(Error::InvalidOption { .. })), "{context}");
+    }
+}
+
+#[test]
+fn a_load_stops_when_its_caller_is_gone() {
+    let mut loader = Loader::open(&fixture("tiny/llama"), LoadOptions::default()).unwrap();
+    assert!(matches!(loader.step(SLICE, &|| false), Err(Error::Cancelled)));
+}
+
+#[test]
 fn a_turn_ends_at_a_stop_string_at_the_limit_and_at_the_end_of_the_context() {
     let model = load("tiny/llama", 1);
     let whole = run(&model, "Hello", greedy(30));
@@ -193,6 +287,10 @@ fn any_of_several_tokens_ends_an_answer_and_is_no_part_of_its_text() {
         assert_eq!(answer.ids, ids(&case["greedy_ids"]));
         assert_eq!(answer.text, case["text_without_eos"].as_str().unwrap());
         assert!(matches!(answer.status, Status::Finished { reason: FinishReason::Eos, .. }));
+        // Also where it is the last token that was allowed.
+        let request = Request { stop_on_eos: true, ..greedy(answer.ids.len()) };
+        let full = run(&model, case["prompt"].as_str().unwrap(), request);
+        assert!(matches!(full.status, Status::Finished { reason: FinishReason::Eos, .. }), "{:?}", full.status);
     }
 }
 

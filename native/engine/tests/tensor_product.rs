@@ -84,3 +84,30 @@ fn a_nan_in_any_piece_becomes_the_one_nan() {
         }
     }
 }
+
+/// So many multiply-adds that the caller is asked in between: more than one panel of rows. The right operand is one column
+/// over and over, by a stride of 0.
+#[test]
+fn a_product_of_several_panels_has_all_of_its_rows() {
+    let (m, k, n) = (300, 8192, 8192);
+    let (a, column) = (numbers(m * k, 5), numbers(k, 6));
+    let (left, right) = (bytes(Dtype::Float32, &a), bytes(Dtype::Float32, &column));
+    let left = Operand { data: &left, row_stride: k, column_stride: 1 };
+    let right = Operand { data: &right, row_stride: 1, column_stride: 0 };
+    let mut out = vec![0; m * n * 4];
+    let looks = std::cell::Cell::new(0);
+    let alive = || {
+        looks.set(looks.get() + 1);
+        true
+    };
+    matmul(Dtype::Float32, (m, k, n), left, right, &mut out, &alive).unwrap();
+    assert!(looks.get() > 1);
+    for row in [0, 100, 255, 256, 257, 299] {
+        let terms = a[row * k..][..k].iter().zip(&column).map(|(x, y)| x * y);
+        let (exact, size) = terms.fold((0.0, 0.0), |(sum, size), term: f64| (sum + term, size + term.abs()));
+        for at in [0, 4000, n - 1] {
+            let found = element(Dtype::Float32, &out, row * n + at);
+            assert!((found - exact).abs() <= 2.0 * k as f64 * 2.0_f64.powi(-24) * size, "{row}, {at}");
+        }
+    }
+}

@@ -274,3 +274,87 @@ fn gguf_names_or_spells_the_tokens_that_end_a_turn() {
     // <|eot_id|> is a plain word of this vocabulary.
     assert_eq!(Tokenizer::from_gguf(&metadata).unwrap().eos_ids(), [2, 3, 4, 6]);
 }
+
+/// A vocabulary of plain words of one token type, with these scores.
+fn sentence_piece(tokens: &[(&str, f32)]) -> Metadata {
+    let mut metadata = Metadata::default();
+    let mut set = |key: &str, value: Meta| metadata.values.insert(format!("tokenizer.ggml.{key}"), value);
+    set("model", Meta::String("llama".into()));
+    set("add_space_prefix", Meta::Bool(false));
+    set("tokens", Meta::Strings(tokens.iter().map(|(token, _)| (*token).into()).collect()));
+    set("scores", Meta::Floats(tokens.iter().map(|(_, score)| *score).collect()));
+    set("token_type", Meta::Integers(vec![1; tokens.len()]));
+    metadata
+}
+
+/// Of merges of one score that with the longer left part comes first, as transformers' generate_merges sorts them.
+#[test]
+fn sentence_piece_merges_of_one_score_take_the_longer_left_part() {
+    let tokens = [("a", 0.0), ("b", 0.0), ("c", 0.0), ("d", 0.0), ("ab", -1.0), ("cd", -2.0), ("abc", -2.0)];
+    let mut metadata = sentence_piece(&tokens);
+    let tokenizer = Tokenizer::from_gguf(&metadata).unwrap();
+    assert_eq!(tokenizer.encode("abcd", false), Ok(vec![6, 3]));
+    assert_eq!(tokenizer.encode("cdab", false), Ok(vec![5, 4]));
+    // What the file asks to be put around a text.
+    metadata.values.insert("tokenizer.ggml.bos_token_id".into(), Meta::Unsigned(0));
+    metadata.values.insert("tokenizer.ggml.eos_token_id".into(), Meta::Unsigned(1));
+    let around = |metadata: &Metadata| Tokenizer::from_gguf(metadata).unwrap().encode("cd", true).unwrap();
+    assert_eq!(around(&metadata), [0, 5]);
+    metadata.values.insert("tokenizer.ggml.add_eos_token".into(), Meta::Bool(true));
+    assert_eq!(around(&metadata), [0, 5, 1]);
+    metadata.values.insert("tokenizer.ggml.add_bos_token".into(), Meta::Bool(false));
+    assert_eq!(around(&metadata), [5, 1]);
+}
+
+/// Our finder of added tokens beside the crate's own: tokens that take white space, words alone, beginnings of others.
+#[test]
+fn added_tokens_are_found_where_the_crate_finds_them() {
+    let mut file = json("llama", "tokenizer.json");
+    let token = |id: u32, content: &str, sides: [bool; 3]| {
+        let [lstrip, rstrip, single_word] = sides;
+        serde_json::json!({"id": id, "content": content, "lstrip": lstrip, "rstrip": rstrip, "single_word": single_word,
+            "normalized": false, "special": true})
+    };
+    let more = [
+        token(512, "<l>", [true, false, false]),
+        token(513, "<r>", [false, true, false]),
+        token(514, "<lr>", [true, true, false]),
+        token(515, "<lr><l>", [false, false, false]),
+        token(516, "word", [false, false, true]),
+        token(517, "<l", [false, false, false]),
+    ];
+    file["added_tokens"].as_array_mut().unwrap().extend(more);
+    let tokenizer = Tokenizer::from_huggingface(file.to_string().as_bytes(), None).unwrap();
+    let pieces = ["<l>", "<r>", "<lr>", "<lr><l>", "word", "<l", " ", "  ", "\n", "a", "é", "s"];
+    let mut random = Random(0x1234_5678_9abc_def1);
+    for _ in 0..4000 {
+        let count = 1 + random.below(7);
+        let input: String = (0..count).map(|_| random.of(&pieces)).collect();
+        assert_eq!(tokenizer.encode_provenance(&input, &[]), tokenizer.encode(&input, false), "{input:?}");
+    }
+}
+
+/// Composed, nine bytes become three, and here one token: no fewer tokens may be claimed for a text than it takes.
+#[test]
+fn texts_that_are_composed_are_never_refused_by_their_length() {
+    let mut file = json("llama3", "tokenizer.json");
+    file["normalizer"] = serde_json::json!({"type": "NFC"});
+    let composed = "한"; // of three letters, each of three bytes
+    let spelled: Vec<&str> = vec!["í", "ķ", "ľ"];
+    let next = file["model"]["vocab"].as_object().unwrap().len();
+    let vocab = file["model"]["vocab"].as_object_mut().unwrap();
+    // Nothing longer than this one token.
+    vocab.retain(|token, _| token.chars().count() < 3);
+    vocab.insert("íķ".into(), next.into());
+    vocab.insert("íķľ".into(), (next + 1).into());
+    file["model"]["merges"] = serde_json::json!([[spelled[0], spelled[1]], ["íķ", spelled[2]]]);
+    file["added_tokens"] = serde_json::json!([]);
+    file["post_processor"] = Value::Null;
+    let tokenizer = Tokenizer::from_huggingface(file.to_string().as_bytes(), None).unwrap();
+    assert_eq!(tokenizer.encode(composed, false), Ok(vec![next as u32 + 1]));
+    let decomposed = "\u{1112}\u{1161}\u{11AB}".repeat(50);
+    let ids = tokenizer.encode(&decomposed, false).unwrap();
+    assert_eq!(ids, vec![next as u32 + 1; 50]);
+    assert_eq!(tokenizer.check_fits(&decomposed, ids.len()), Ok(()));
+    assert!(tokenizer.check_fits(&decomposed.repeat(100), ids.len()).is_err());
+}

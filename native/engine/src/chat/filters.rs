@@ -63,7 +63,13 @@ pub(super) fn apply<'t>(
 fn on_text<'t>(name: &str, value: &Value<'t>, given: &mut Bound<'t, '_>) -> Outcome<Option<Value<'t>>> {
     let text = match name {
         "capitalize" | "center" | "e" | "escape" | "forceescape" | "indent" | "lower" | "replace" | "safe"
-        | "string" | "title" | "trim" | "truncate" | "upper" | "urlencode" | "wordcount" => value.to_text()?,
+        | "string" | "title" | "trim" | "truncate" | "upper" | "urlencode" | "wordcount" => match (name, value) {
+            // These alone look at what a string has, and urlencode makes something else of a mapping.
+            ("indent" | "truncate" | "urlencode", Value::List(_) | Value::Tuple(_) | Value::Dict(_)) => {
+                return Err(format!("{name} wants a string, not {}", value.kind()));
+            }
+            _ => value.to_text()?,
+        },
         _ => return Ok(None),
     };
     spend_bytes(text.as_str().len() * 8)?;
@@ -101,15 +107,12 @@ fn on_text<'t>(name: &str, value: &Value<'t>, given: &mut Bound<'t, '_>) -> Outc
             return Ok(Some(Value::Int(words.count() as i64)));
         }
         "urlencode" => {
-            let mut builder = Builder::default();
-            for byte in text.as_str().bytes() {
-                if byte.is_ascii_alphanumeric() || b"_.-~/".contains(&byte) {
-                    builder.push_char(char::from(byte), false)?;
-                } else {
-                    builder.push_str(&format!("%{byte:02X}"))?;
-                }
-            }
-            builder.build()?
+            let plain = |character: char| character.is_ascii_alphanumeric() || "_.-~/".contains(character);
+            text.map_chars(|character| {
+                let bytes = character.encode_utf8(&mut [0; 4]).bytes().map(|byte| format!("%{byte:02X}")).collect();
+                let spelled: String = if plain(character) { character.into() } else { bytes };
+                spelled.chars().collect::<Vec<char>>().into_iter()
+            })?
         }
         _ => escaped(&text)?,
     };
@@ -201,19 +204,21 @@ fn on_list<'t>(name: &str, value: &Value<'t>, given: &mut Bound<'t, '_>) -> Outc
             let path = given.required("attribute")?;
             let default = given.optional("default");
             let cased = given.flag("case_sensitive");
-            let mut groups: Vec<(Value, Vec<Value>)> = Vec::new();
+            // What a group is called, and what that is without its case.
+            let mut groups: Vec<(Value, Value, Vec<Value>)> = Vec::new();
             for item in sorted(items, Some(&path), cased, false)? {
                 let key = match (follow(&item, Some(&path))?, &default) {
                     (Value::Undefined(_), Some(default)) => default.clone(),
                     (key, _) => key,
                 };
+                let plain = sort_key(key.clone(), cased)?;
                 match groups.last_mut() {
-                    Some((last, group)) if last.equals(&key) => group.push(item),
-                    _ => groups.push((key, vec![item])),
+                    Some((_, last, group)) if last.equals(&plain) => group.push(item),
+                    _ => groups.push((key, plain, vec![item])),
                 }
             }
             let groups: Outcome<Vec<Value>> =
-                groups.into_iter().map(|(key, group)| Value::tuple(vec![key, Value::list(group)?])).collect();
+                groups.into_iter().map(|(key, _, group)| Value::tuple(vec![key, Value::list(group)?])).collect();
             Value::list(groups?)?
         }
         "batch" => {
@@ -296,7 +301,8 @@ fn sorted<'t>(items: &[Value<'t>], path: Option<&Value<'t>>, cased: bool, revers
     }
     let wanted = if reversed { Ordering::Greater } else { Ordering::Less };
     let goes_before = |(one, _): &Keyed<'t, '_>, (two, _): &Keyed<'t, '_>| {
-        for (one, two) in one.iter().zip(two) {
+        // As Python compares lists: what is equal, be it undefined, need not have an order.
+        for (one, two) in one.iter().zip(two).filter(|(one, two)| !one.equals(two)) {
             match one.compare(two)? {
                 Some(Ordering::Equal) | None => {}
                 Some(order) => return Ok(order == wanted),
@@ -396,6 +402,9 @@ fn on_any<'t>(name: &str, value: Value<'t>, given: &mut Bound<'t, '_>) -> Outcom
             let number = value.as_float().ok_or_else(|| format!("cannot round '{}'", value.kind()))?;
             let scale = 10f64.powi(precision);
             match method.as_ref().map(Text::as_str) {
+                None | Some("common") if !matches!(value, Value::Float(_)) => {
+                    Value::Int(rounded(value.as_int().unwrap_or(0), precision.min(0).unsigned_abs())?)
+                }
                 None | Some("common") if precision >= 0 => {
                     Value::Float(format!("{number:.0$}", precision as usize).parse().unwrap_or(number))
                 }
@@ -407,6 +416,14 @@ fn on_any<'t>(name: &str, value: Value<'t>, given: &mut Bound<'t, '_>) -> Outcom
         }
         other => return Err(format!("No filter named {other:?}")),
     })
+}
+
+/// A whole number without its last digits, ties to the even one.
+fn rounded(number: i64, digits: u32) -> Outcome<i64> {
+    let Some(unit) = 10i64.checked_pow(digits) else { return Ok(0) };
+    let (below, rest) = (number.div_euclid(unit), number.rem_euclid(unit));
+    let up = rest > unit - rest || (rest == unit - rest && below % 2 != 0);
+    (below + i64::from(up)).checked_mul(unit).ok_or_else(|| "a number is too large".to_owned())
 }
 
 fn to_json<'t>(value: &Value<'t>, given: &mut Bound<'t, '_>) -> Outcome<Value<'t>> {
@@ -446,11 +463,21 @@ fn dict_sorted<'t>(value: &Value<'t>, given: &mut Bound<'t, '_>) -> Outcome<Valu
     Value::list(sorted(&pairs.items, Some(&Value::Int(position)), cased, reversed)?)
 }
 
+/// A float without its fraction.
+fn whole(number: f64) -> Outcome<i64> {
+    // 2^63; the next smaller float is within.
+    if number.abs() < 9_223_372_036_854_775_808.0 {
+        Ok(number.trunc() as i64)
+    } else {
+        Err("a number is too large".into())
+    }
+}
+
 fn to_int<'t>(value: &Value<'t>, given: &mut Bound<'t, '_>) -> Outcome<Value<'t>> {
     let otherwise = given.optional("default").unwrap_or(Value::Int(0));
     let base = given.int("base")?.unwrap_or(10);
     let number = match value {
-        Value::Float(number) if number.is_finite() => Some(number.trunc() as i64),
+        Value::Float(number) if number.is_finite() => Some(whole(*number)?),
         Value::Text(text) => {
             let text = text.as_str().trim().replace('_', "");
             let radix = u32::try_from(base).ok().filter(|radix| (2..=36).contains(radix)).unwrap_or(10);
@@ -460,9 +487,10 @@ fn to_int<'t>(value: &Value<'t>, given: &mut Bound<'t, '_>) -> Outcome<Value<'t>
                 2 => text.strip_prefix("0b").unwrap_or(&text),
                 _ => &text,
             };
-            let float =
-                || text.parse::<f64>().ok().filter(|number| number.is_finite()).map(|number| number.trunc() as i64);
-            i64::from_str_radix(digits, radix).ok().or_else(float)
+            match i64::from_str_radix(digits, radix) {
+                Ok(number) => Some(number),
+                Err(_) => text.parse().ok().filter(|number: &f64| number.is_finite()).map(whole).transpose()?,
+            }
         }
         other => other.as_int(),
     };

@@ -196,7 +196,11 @@ pub(super) fn printf(format: &Text, values: &[Value]) -> Outcome<Text> {
             continue;
         }
         let value = values.next().ok_or("not enough arguments for format string")?;
-        let text = spelled(value, kind, precision, flags.contains('+'))?;
+        if flags.contains('#') {
+            return Err("unsupported format flag '#'".into());
+        }
+        let sign = if flags.contains('+') { "+" } else { flags.matches(' ').next().unwrap_or_default() };
+        let text = spelled(value, kind, precision, sign)?;
         let how = if flags.contains('-') {
             "ljust"
         } else if flags.contains('0') && kind != 's' {
@@ -220,7 +224,8 @@ fn leading_number(text: &str) -> (Option<usize>, &str) {
     (number.parse().ok(), rest)
 }
 
-fn spelled(value: &Value, kind: char, precision: Option<usize>, signed: bool) -> Outcome<Text> {
+/// A value as a format's letter has it; `sign` goes before a number that is not negative.
+fn spelled(value: &Value, kind: char, precision: Option<usize>, sign: &str) -> Outcome<Text> {
     let number = || value.as_float().ok_or_else(|| format!("%{kind} wants a number, not {}", value.kind()));
     let digits = precision.unwrap_or(6).min(1000);
     let text = match kind {
@@ -239,9 +244,15 @@ fn spelled(value: &Value, kind: char, precision: Option<usize>, signed: bool) ->
             Value::Float(number) => format!("{:.0}", number.trunc()),
             _ => value.as_int().ok_or_else(|| format!("%d wants a number, not {}", value.kind()))?.to_string(),
         },
-        'x' => format!("{:x}", value.as_int().ok_or("%x wants an integer")?),
-        'X' => format!("{:X}", value.as_int().ok_or("%X wants an integer")?),
-        'o' => format!("{:o}", value.as_int().ok_or("%o wants an integer")?),
+        'x' | 'X' | 'o' => {
+            let number = value.as_int().ok_or_else(|| format!("%{kind} wants an integer, not {}", value.kind()))?;
+            let (sign, size) = (if number < 0 { "-" } else { "" }, number.unsigned_abs());
+            match kind {
+                'x' => format!("{sign}{size:x}"),
+                'X' => format!("{sign}{size:X}"),
+                _ => format!("{sign}{size:o}"),
+            }
+        }
         'f' | 'F' => format!("{:.digits$}", number()?),
         'e' => {
             let text = format!("{:.digits$e}", number()?);
@@ -251,7 +262,7 @@ fn spelled(value: &Value, kind: char, precision: Option<usize>, signed: bool) ->
         }
         other => return Err(format!("unsupported format character {other:?}")),
     };
-    Ok(Text::own(if signed && !text.starts_with('-') { format!("+{text}") } else { text }))
+    Ok(Text::own(if text.starts_with('-') { text } else { format!("{sign}{text}") }))
 }
 
 /// `text.format(...)`: `{}`, `{0}` and `{name}`, with `!r`, `!s`, alignment and widths.
@@ -312,10 +323,15 @@ fn formatted(value: &Value, conversion: &str, spec: &str) -> Outcome<Text> {
         (Some(kind), _) => kind,
         (None, _) => 's',
     };
-    let text = spelled(value, kind, precision, false)?;
+    // A format makes a number of a truth value.
+    let value = match value {
+        Value::Bool(truth) if !spec.is_empty() && conversion.is_empty() => &Value::Int(i64::from(*truth)),
+        other => other,
+    };
+    let text = spelled(value, kind, precision, "")?;
     let how = match align {
         Some("<") => "ljust",
-        Some("^") => "center",
+        Some("^") => "^",
         Some(_) => "rjust",
         None if zeroed && is_number => "zfill",
         None if is_number => "rjust",

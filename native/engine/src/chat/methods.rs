@@ -297,13 +297,16 @@ fn text_method<'t>(text: &Text, name: &str, mut given: Bound<'t, '_>) -> Outcome
             let end = given.int("end")?;
             let part = slice(&Value::Text(text.clone()), [start, end, None])?;
             let part = part.as_str().unwrap_or_default();
+            // Behind the end there is nothing, not even an empty string.
+            let beyond = start.is_some_and(|start| usize::try_from(start).is_ok_and(|at| at > whole.chars().count()));
             let matches = |wanted: &Value| -> Outcome<bool> {
                 let wanted = wants_text(name, wanted.clone())?;
-                Ok(if name == "startswith" {
-                    part.starts_with(wanted.as_str())
-                } else {
-                    part.ends_with(wanted.as_str())
-                })
+                Ok(!beyond
+                    && if name == "startswith" {
+                        part.starts_with(wanted.as_str())
+                    } else {
+                        part.ends_with(wanted.as_str())
+                    })
             };
             match &wanted {
                 Value::Tuple(any) => {

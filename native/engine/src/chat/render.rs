@@ -560,6 +560,8 @@ fn arithmetic<'t>(operator: Operator, left: &Value<'t>, right: &Value<'t>) -> Ou
         Operator::Divide => one / two,
         Operator::FloorDivide => (one / two).floor(),
         Operator::Remainder => one - two * (one / two).floor(),
+        Operator::Power if one < 0.0 && two.fract() != 0.0 => return Err("a power is a complex number".into()),
+        Operator::Power if one == 0.0 && two < 0.0 => return Err(by_zero()),
         Operator::Power => one.powf(two),
     }))
 }

@@ -175,6 +175,8 @@ pub(super) fn filled(text: &Text, how: &str, width: usize, fill: char) -> Outcom
         "ljust" => (0, fill),
         "rjust" => (missing, fill),
         "zfill" => (missing, '0'),
+        // Of str.format.
+        "^" => (missing / 2, fill),
         // Python puts the odd one on the left when the width is odd.
         _ => (missing / 2 + (missing & width & 1), fill),
     };

@@ -510,4 +510,10 @@ fn gguf_rows_of_q_and_k_are_interleaved_with_their_biases() {
     assert_eq!(layer.key.rows, [slice("blk.0.attn_qkv.weight", 32..48, pairs)]);
     let bias = BiasSlice { tensor: "blk.0.attn_qkv.bias".into(), range: 48..64, order: RowOrder::Split };
     assert_eq!(layer.value.bias, [bias]);
+
+    // One matrix, and a bias for each of the three that it is.
+    let beside = [fused[0].clone(), info("blk.0.attn_k.bias", Format::F32, &[16])];
+    let layer = &spec(&gguf_llama(&beside)).unwrap().layers[0];
+    let bias = BiasSlice { tensor: "blk.0.attn_k.bias".into(), range: 0..16, order: pairs };
+    assert_eq!((&layer.query.bias, &layer.key.bias), (&vec![], &vec![bias]));
 }

@@ -125,3 +125,22 @@ pub fn check_pruned(format: Format, weights: &[f32], bytes: &[u8], scale: f32) {
         }
     }
 }
+
+/// README.md: embedding and head stay in 8 bits where the rest is packed to fewer.
+#[test]
+fn the_outer_matrices_keep_eight_bits() {
+    use super::{Packing, WeightFormat};
+    let row = |format| Some(Packing { format, scale_cols: 64 });
+    for (asked, inner, outer) in [
+        (WeightFormat::Keep, None, None),
+        (WeightFormat::Fp8, row(Format::F8E4m3), row(Format::F8E4m3)),
+        (WeightFormat::Int8, row(Format::Int8), row(Format::Int8)),
+        (WeightFormat::Int4(32), Some(Packing { format: Format::Int4, scale_cols: 32 }), row(Format::Int8)),
+        (WeightFormat::Int8Sparse24, row(Format::Int8Sparse24), row(Format::Int8)),
+        (WeightFormat::Int4Sparse24, row(Format::Int4Sparse24), row(Format::Int8)),
+    ] {
+        assert_eq!((asked.packing(64, false), asked.packing(64, true)), (inner, outer), "{asked:?}");
+    }
+    // No whole blocks of eight: kept.
+    assert_eq!(WeightFormat::Int4(32).packing(60, false), None);
+}

@@ -2,7 +2,8 @@
 //!
 //! The order of sums: blocks of 4096 elements; in a block eight partial sums, of the elements whose index leaves the
 //! same rest by eight, added pairwise; the sums of blocks from left to right. It does not depend on threads. A sum
-//! that comes out infinite is done again from left to right, as the BEAM does it. A NaN in a result is always NAN.
+//! that comes out infinite or NaN is done again from left to right, as the BEAM does it: there it may be finite. A NaN in
+//! a result is always NAN.
 
 use rayon::prelude::*;
 
@@ -120,7 +121,7 @@ fn sum<T: Element>(row: &[u8], term: impl Fn(f64) -> f64 + Sync) -> f64 {
         let blocks: Vec<f64> = row.par_chunks(bytes).map(block).collect();
         blocks.into_iter().fold(0.0, |sum, block| sum + block)
     };
-    if total.is_infinite() {
+    if !total.is_finite() {
         return row.chunks_exact(T::WIDTH).fold(0.0, |sum, x| sum + term(T::read(x)));
     }
     total
@@ -139,7 +140,7 @@ fn lanes(terms: impl Iterator<Item = f64>) -> f64 {
 /// The same order over floats in memory.
 fn sum_of(xs: &[f64], term: impl Fn(f64) -> f64) -> f64 {
     let total = xs.chunks(BLOCK).fold(0.0, |sum, block| sum + lanes(block.iter().map(|x| term(*x))));
-    if total.is_infinite() { xs.iter().fold(0.0, |sum, x| sum + term(*x)) } else { total }
+    if total.is_finite() { total } else { xs.iter().fold(0.0, |sum, x| sum + term(*x)) }
 }
 
 /// The first NaN, without one the first extreme.

@@ -150,3 +150,46 @@ fn narrowing_is_to_nearest_even() {
     cast(Dtype::Float64, Dtype::Float16, &above_a_tie.to_le_bytes(), &mut out, &lives).unwrap();
     assert_eq!(u16::from_le_bytes(out), 0x3C01);
 }
+
+/// From left to right nothing overflows; in lanes of eight, which the first and the ninth element share, it does.
+#[test]
+fn sums_are_finite_where_they_are_from_left_to_right() {
+    let most = 0.6 * f64::MAX;
+    let infinite = [&[most, -most, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, most][..], &[0.0; 3]].concat();
+    let opposed = [&infinite[..9], &[-most, 0.0, 0.0]].concat();
+    for (xs, expected) in [(infinite, most), (opposed, 0.0)] {
+        let row = |op, results: usize| {
+            let mut out = vec![0; results * 8];
+            rows(op, (Dtype::Float64, Dtype::Float64), &bytes(&xs), xs.len(), &mut out, &lives).unwrap();
+            floats(&out)
+        };
+        assert_eq!(row(Row::Sum, 1), [expected]);
+        assert_eq!(row(Row::Mean, 1), [expected / 12.0]);
+        // The deviation is infinite, the mean is not.
+        assert!(row(Row::LayerNorm(1e-5), 12).iter().all(|x| *x == 0.0));
+    }
+}
+
+/// An image whose windows are more than one matrix of them: the second and third are of other rows.
+#[test]
+fn a_convolution_in_several_parts_is_the_sum_that_defines_it() {
+    let (channels, height, width, outputs) = (64, 70, 64, 2);
+    let size = Convolution { images: 1, channels, height, width, outputs, kernel: (3, 3), stride: (1, 1), pad: (1, 1) };
+    // Small whole numbers: every sum is exact.
+    let number = |at: usize| ((at * 2_654_435_761) >> 7) as f64 % 7.0 - 3.0;
+    let input: Vec<f64> = (0..channels * height * width).map(number).collect();
+    let kernel: Vec<f64> = (0..outputs * channels * 9).map(|at| number(at + 1)).collect();
+    let mut out = vec![0; size.size().unwrap() * 8];
+    conv2d(Dtype::Float64, &bytes(&input), &bytes(&kernel), &size, &mut out, &lives).unwrap();
+    let found = floats(&out);
+    for (output, y, x) in [0, 27, 28, 29, 55, 56, 57, 69].iter().flat_map(|y| [(0, *y, 0), (1, *y, 31), (1, *y, 63)]) {
+        let mut sum = 0.0;
+        for (channel, ky, kx) in (0..channels * 9).map(|at| (at / 9, at / 3 % 3, at % 3)) {
+            if (1..=height).contains(&(y + ky)) && (1..=width).contains(&(x + kx)) {
+                let pixel = input[(channel * height + y + ky - 1) * width + x + kx - 1];
+                sum += pixel * kernel[(output * channels + channel) * 9 + ky * 3 + kx];
+            }
+        }
+        assert_eq!(found[(output * height + y) * width + x], sum, "{output}, {y}, {x}");
+    }
+}

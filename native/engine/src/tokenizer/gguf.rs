@@ -4,7 +4,7 @@
 //! SentencePiece: merges are what the scores say, every way to put a token together from two others, best first.
 //! The surprise: control tokens take no part in those merges, or plain text could spell one.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use tokenizers::{
     AddedToken,
@@ -237,13 +237,8 @@ fn merges_of_scores(vocabulary: &Vocabulary, tokens: &[String], by_place: bool) 
         None => return Err(missing("tokenizer.ggml.scores", "numbers")),
     };
     let takes_part = |at: usize| !matches!(vocabulary.type_of(at), Some(UNKNOWN | CONTROL | UNUSED | BYTE));
-    let places: HashMap<&str, u32> = tokens
-        .iter()
-        .zip(0u32..)
-        .enumerate()
-        .filter(|(at, _)| takes_part(*at))
-        .map(|(_, (token, id))| (token.as_str(), id))
-        .collect();
+    let parts: HashSet<&str> =
+        tokens.iter().enumerate().filter(|(at, _)| takes_part(*at)).map(|(_, token)| token.as_str()).collect();
 
     struct Merge<'t> {
         score: f32,
@@ -258,15 +253,12 @@ fn merges_of_scores(vocabulary: &Vocabulary, tokens: &[String], by_place: bool) 
             continue;
         }
         let score = if by_place { -(at as f32) } else { scores.get(at).copied().unwrap_or(f32::NEG_INFINITY) };
-        let mut here: Vec<(u32, u32, Merge)> = Vec::new();
         for (chars, (cut, _)) in token.char_indices().enumerate().skip(1) {
             let (left, right) = token.split_at(cut);
-            if let (Some(&first), Some(&second)) = (places.get(left), places.get(right)) {
-                here.push((first, second, Merge { score, left, right, lengths: (chars, length - chars) }));
+            if parts.contains(left) && parts.contains(right) {
+                merges.push(Merge { score, left, right, lengths: (chars, length - chars) });
             }
         }
-        here.sort_by_key(|(first, second, _)| (*first, *second));
-        merges.extend(here.into_iter().map(|(.., merge)| merge));
     }
     merges.sort_by(|one, other| other.score.total_cmp(&one.score).then(other.lengths.cmp(&one.lengths)));
     Ok(merges.into_iter().map(|merge| (merge.left.to_owned(), merge.right.to_owned())).collect())

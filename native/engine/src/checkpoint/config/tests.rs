@@ -130,6 +130,20 @@ fn end_of_text_is_the_union_of_both_files() {
     );
 }
 
+/// transformers' MistralConfig has 8 key-value heads where the key is absent, and as many as heads where it is null.
+#[test]
+fn an_absent_key_is_not_a_null() {
+    let mistral = |more: Value| {
+        let mut config = json!({"model_type": "mistral", "num_attention_heads": 32, "sliding_window": null});
+        config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        read(config).unwrap()
+    };
+    assert_eq!(mistral(json!({})).kv_heads, 8);
+    assert_eq!(mistral(json!({"num_key_value_heads": null})).kv_heads, 32);
+    assert_eq!(mistral(json!({"num_key_value_heads": 4})).kv_heads, 4);
+    assert_eq!((mistral(json!({})).window, mistral(json!({"sliding_window": 7})).window), (None, Some(7)));
+}
+
 #[test]
 fn architecture_may_be_named_by_its_class() {
     assert_eq!(read(json!({"architectures": ["MistralForCausalLM"]})).unwrap().architecture.name(), "mistral");
@@ -354,6 +368,11 @@ fn gguf_ropes() {
     let found = self::rope(&gguf_keys("llama", &yarn).unwrap().rope);
     assert_eq!(found.inverse_frequencies, floats(&facts["ropes"][0]["inverse_frequencies"]));
     assert_eq!(found.magnitude, facts["ropes"][0]["magnitude"].as_f64().unwrap() as f32);
+    // A magnitude that the file states takes the place of YaRN's own; one of all ropes multiplies it.
+    let float = metadata::Value::Float;
+    let stated =
+        [&yarn[..], &[("rope.scaling.yarn_attn_factor", float(1.5)), ("rope.scaling.attn_factor", float(2.0))]];
+    assert_eq!(self::rope(&gguf_keys("llama", &stated.concat()).unwrap().rope).magnitude, 3.0);
 
     assert_eq!(
         gguf_keys("llama", &[("rope.scaling.type", text("spiral"))]).unwrap_err(),
