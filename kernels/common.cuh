@@ -13,6 +13,14 @@ DEV float warp_max(float value) {
   for (int offset = 16; offset; offset >>= 1) value = fmaxf(value, __shfl_xor_sync(~0u, value, offset));
   return value;
 }
+// The largest of numbers that are not negative: their bits have their order.
+DEV float warp_most(float value) {
+#if __CUDA_ARCH__ >= 800
+  return __uint_as_float(__reduce_max_sync(~0u, __float_as_uint(value)));
+#else
+  return warp_max(value);
+#endif
+}
 // Sum over a block of up to 1024 threads, the same for all; one fixed order.
 DEV float block_sum(float value) {
   __shared__ float partial[32];

@@ -38,6 +38,11 @@ DEV u32 f16_pair_subtract(u32 a, u32 b) {
   asm("sub.rn.f16x2 %0, %1, %2;" : "=r"(pair) : "r"(a), "r"(b));
   return pair;
 }
+DEV u32 f16_pair_fma(u32 a, u32 b, u32 c) {
+  u32 pair;
+  asm("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(pair) : "r"(a), "r"(b), "r"(c));
+  return pair;
+}
 // Two E4M3 codes as f16, exact.
 DEV u32 e4m3_pair(u32 codes) {
 #if __CUDA_ARCH__ >= 890
@@ -103,14 +108,19 @@ DEV void barrier(u32 number, u32 threads) { asm volatile("bar.sync %0, %1;" ::"r
 DEV void touch(const void* at) { asm volatile("{ .reg .u32 value; ld.global.ca.u32 value, [%0]; }" ::"l"(at)); }
 DEV void prefetch(const void* at) { asm volatile("prefetch.global.L2 [%0];" ::"l"(at)); }
 
-// The first thing of a kernel that may start while the one before it in the stream still runs: the next one may do so, too,
-// and what the one before has written is there from here on. A kernel's launch says whether it follows so.
-DEV void follow() {
+// The next kernel of the stream may begin, where its launch says that it follows so; until the kernel before this one is done.
+DEV void let_next_begin() {
 #if __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+DEV void wait_for_last() {
+#if __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.wait;" ::: "memory");
 #endif
 }
+// The first thing of a kernel that has nothing to do before it waits.
+DEV void follow() { let_next_begin(), wait_for_last(); }
 
 // A packet: a number in the lower half, its epoch in the upper; one store, so who sees the epoch sees the number.
 DEV void packet_store(u64* at, u64 packet) { asm volatile("st.relaxed.gpu.global.u64 [%0], %1;" ::"l"(at), "l"(packet) : "memory"); }

@@ -30,18 +30,6 @@ DEV void mma_s8_sparse(int* c, const u32* a, const u32* b, u32 places) {
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "r"(b[2]), "r"(b[3]), "r"(places));
 }
 
-// The next kernel of the stream may begin, where it was launched to; until the kernel before this one is done.
-DEV void let_next_begin() {
-#if __CUDA_ARCH__ >= 900
-  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
-#endif
-}
-DEV void wait_for_last() {
-#if __CUDA_ARCH__ >= 900
-  asm volatile("griddepcontrol.wait;" ::: "memory");
-#endif
-}
-
 #if __CUDA_ARCH_FEAT_SM90_ALL
 // Copies bytes (a multiple of 16) from device memory that others read, too, counted by `counter`.
 DEV void copy_shared(void* to, const void* from, u32 bytes, u64* counter) {

@@ -33,6 +33,8 @@ struct PanelProduct {
   // 0 y = p, 1 y += p, 3 y = act(p), 5 y *= p
   u32 mode, activation, scale_cols, scale_blocks;
   float factor;
+  // Of x's rows as they are: elements, and whether these are bf16.
+  u32 inputs, is_bf16;
 };
 
 DEV float panel_scaled(const PanelProduct& p, float sum, float w_scale, float x_scale, float bias) {

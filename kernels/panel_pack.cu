@@ -116,32 +116,70 @@ DEV u32 e4m3_code(float x, float scale) {
 // round_halves_<in>: as two f16, of which the second is what the first leaves, for panel_gemv.cu: [rows / 4][columns / 16][8][16], row m
 // of four in 2 m and 2 m + 1. kind: 0 of x, 1 of its INT8 codes, 2 of its E4M3 codes, which leave nothing.
 #define ROUND_ARGUMENTS const void *x, u32 rows, u32 cols, u32 pieces, u32 panel, u8 *out, float *scales
+template <int E4M3> DEV u32 two_codes(float low, float high, float scale) {
+#if __CUDA_ARCH__ >= 890
+  if (E4M3) {
+    // Rounds and saturates as `e4m3_code` does.
+    u16 pair;
+    asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(pair) : "f"(__fdiv_rn(high, scale)), "f"(__fdiv_rn(low, scale)));
+    return pair;
+  }
+#endif
+  if (E4M3) return e4m3_code(low, scale) | e4m3_code(high, scale) << 8;
+  return ((u32)int8_code(low, scale) & 255) | ((u32)int8_code(high, scale) & 255) << 8;
+}
+template <int BF16> DEV void sixteen_inputs(const void* x, u64 row, u32 piece, u32 cols, float* out) {
+  eight_inputs<BF16>(x, row, piece * 16, cols, out), eight_inputs<BF16>(x, row, piece * 16 + 8, cols, out + 8);
+}
+// A thread keeps its first pieces between the search for the largest and the codes: as many as registers allow.
 template <int BF16, int E4M3> DEV void round_codes(ROUND_ARGUMENTS) {
-  let_next_begin();
-  wait_for_last();
-  u32 row = blockIdx.x;
+  constexpr int KEPT = E4M3 ? 2 : 1;
+  follow();
+  u32 row = blockIdx.x, kept_pieces = KEPT * blockDim.x;
   bool inside = row < rows;
-  float most = inside ? row_most<BF16>(x, row, cols) : 0, scale = E4M3 ? e4m3_scale(most) : int8_scale(most);
-  if (threadIdx.x == 0) scales[row] = scale;
-  for (u32 piece = threadIdx.x; piece < pieces; piece += blockDim.x) {
-    u32 words[4] = {0, 0, 0, 0};
+  float most = 0, kept[KEPT][16], values[16];
 #pragma unroll
-    for (int half = 0; half < 2; half++) {
-      float values[8];
-      if (!inside) continue;
-      eight_inputs<BF16>(x, row, piece * 16 + half * 8, cols, values);
+  for (int i = 0; i < KEPT; i++) {
+    u32 piece = threadIdx.x + i * blockDim.x;
+    if (inside && piece < pieces) {
+      sixteen_inputs<BF16>(x, row, piece, cols, kept[i]);
+    } else {
 #pragma unroll
-      for (int i = 0; i < 8; i++) {
-        u32 code = E4M3 ? e4m3_code(values[i], scale) : (u32)int8_code(values[i], scale) & 255;
-        words[half * 2 + i / 4] |= code << 8 * (i % 4);
-      }
+      for (int j = 0; j < 16; j++) kept[i][j] = 0;
     }
+  }
+#pragma unroll
+  for (int i = 0; i < KEPT; i++)
+#pragma unroll
+    for (int j = 0; j < 16; j++) most = fmaxf(most, fabsf(kept[i][j]));
+  for (u32 piece = threadIdx.x + kept_pieces; inside && piece < pieces; piece += blockDim.x) {
+    sixteen_inputs<BF16>(x, row, piece, cols, values);
+#pragma unroll
+    for (int j = 0; j < 16; j++) most = fmaxf(most, fabsf(values[j]));
+  }
+  most = block_max(most);
+  float scale = E4M3 ? e4m3_scale(most) : int8_scale(most);
+  if (threadIdx.x == 0) scales[row] = scale;
+  auto store = [&](u32 piece, const float* v) {
+    u32 words[4];
+#pragma unroll
+    for (int i = 0; i < 4; i++) words[i] = two_codes<E4M3>(v[4 * i], v[4 * i + 1], scale) | two_codes<E4M3>(v[4 * i + 2], v[4 * i + 3], scale) << 16;
     *(uint4*)(out + input_at(row, piece, pieces, panel)) = make_uint4(words[0], words[1], words[2], words[3]);
+  };
+#pragma unroll
+  for (int i = 0; i < KEPT; i++) {
+    u32 piece = threadIdx.x + i * blockDim.x;
+    if (piece < pieces) store(piece, kept[i]);
+  }
+  for (u32 piece = threadIdx.x + kept_pieces; piece < pieces; piece += blockDim.x) {
+#pragma unroll
+    for (int j = 0; j < 16; j++) values[j] = 0;
+    if (inside) sixteen_inputs<BF16>(x, row, piece, cols, values);
+    store(piece, values);
   }
 }
 template <int BF16> DEV void round_f16(ROUND_ARGUMENTS, u32 kind) {
-  let_next_begin();
-  wait_for_last();
+  follow();
   u32 row = blockIdx.x;
   bool inside = row < rows;
   float most = inside ? row_most<BF16>(x, row, cols) : 0, scale = 1, power;
@@ -161,8 +199,7 @@ template <int BF16> DEV void round_f16(ROUND_ARGUMENTS, u32 kind) {
   }
 }
 template <int BF16> DEV void round_halves(ROUND_ARGUMENTS, u32 kind) {
-  let_next_begin();
-  wait_for_last();
+  follow();
   u32 row = blockIdx.x, chunks = pieces / 2;
   bool inside = row < rows;
   float most = inside ? row_most<BF16>(x, row, cols) : 0, scale = 1, power = 1;

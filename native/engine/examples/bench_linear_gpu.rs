@@ -108,7 +108,7 @@ fn codes(row: &[f32], activations: Activations) -> (Vec<f32>, f32) {
 fn tolerance(road: Road, inputs: usize) -> f64 {
     match road {
         Road::FewWhole | Road::Whole(_) => 2.0_f64.powi(-21),
-        Road::Few => 2.0_f64.powi(-20) + 2.0_f64.powi(-23) * inputs as f64,
+        Road::One | Road::Few => 2.0_f64.powi(-20) + 2.0_f64.powi(-23) * inputs as f64,
         Road::Float(_) | Road::Vendor => (inputs as f64 / 32.0 + 2.0) * 2.0_f64.powi(-13),
         Road::Half(_) => 2.0_f64.powi(-9) + 2.0_f64.powi(-23) * inputs as f64,
     }
@@ -422,6 +422,8 @@ fn main() -> Done {
         let shapes = [
             [4096; 3],
             [8192; 3],
+            [64, 4096, 4096],
+            [256, 4096, 4096],
             [1024, 1024, 1024],
             [1024, 4096, 4096],
             [2048; 3],

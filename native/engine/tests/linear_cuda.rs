@@ -104,7 +104,7 @@ fn bound(road: Road, inputs: usize) -> [f64; 3] {
         // Whole numbers are exact; five roundings follow.
         Road::FewWhole | Road::Whole(_) => [0.0, 0.0, 5.0 * f32_step],
         // x keeps 22 bits, and sums are f32.
-        Road::Few => [2.0_f64.powi(-21) + 2.0 * steps * f32_step, 2.0_f64.powi(-37), 4.0 * f32_step],
+        Road::One | Road::Few => [2.0_f64.powi(-21) + 2.0 * steps * f32_step, 2.0_f64.powi(-37), 4.0 * f32_step],
         // The tensor cores add 32 products to a sum with 13 bits behind the point of the largest of them.
         Road::Float(_) | Road::Vendor => [(steps / 32.0 + 1.0) * 33.0 * 2.0_f64.powi(-13), 0.0, 4.0 * f32_step],
         // x and w keep 11 bits each.
@@ -118,6 +118,8 @@ struct Case<'a> {
     x: &'a [f32],
     batch: usize,
     bias: &'a [f32],
+    /// How `x` lies on the device.
+    element: Element,
 }
 
 /// x W + b in float64 and what `found` may be off by.
@@ -148,10 +150,14 @@ fn expected(case: &Case, activations: Activations, road: Road) -> Vec<(f64, f64)
 fn check(linears: &Linears, case: &Case, activations: Activations, road: Road) {
     let device = linears.device();
     let count = case.batch * case.rows.outputs;
-    let x = device.upload(case.x).unwrap();
+    let halves: Vec<u16> = case.x.iter().map(|x| half::bf16::from_f32(*x).to_bits()).collect();
+    let x = match case.element {
+        Element::F32 => device.upload(case.x).unwrap(),
+        Element::Bf16 => device.upload(&halves).unwrap(),
+    };
     let bias = (!case.bias.is_empty()).then(|| device.upload(case.bias).unwrap());
     let output = poisoned(linears, count);
-    let input = Input { memory: &x, element: Element::F32, batch: case.batch };
+    let input = Input { memory: &x, element: case.element, batch: case.batch };
     linears.multiply_on(road, case.pack, &input, activations, bias.as_ref(), Ending::Store, &output).unwrap();
     linears.wait().unwrap();
     let found = floats(&output, count);
@@ -215,7 +221,7 @@ fn products_are_those_of_the_packed_weight_in_float64() {
                     continue;
                 };
                 for (road, bias) in [(road, &bias[..]), (road, &[]), (road.narrow(), &bias[..])] {
-                    let case = Case { rows: &rows, pack: &pack, x: &x, batch, bias };
+                    let case = Case { rows: &rows, pack: &pack, x: &x, batch, bias, element: Element::F32 };
                     let checked = std::panic::catch_unwind(|| check(linears, &case, activations, road));
                     if let Err(reason) = checked {
                         failures.push(reason.downcast_ref::<String>().cloned().unwrap_or_default());
@@ -228,10 +234,39 @@ fn products_are_those_of_the_packed_weight_in_float64() {
 }
 
 #[test]
+fn one_row_is_multiplied_as_it_is() {
+    let Some(linears) = linears("one row") else { return };
+    let mut random = Random(31);
+    // Widths that are no multiple of four, and so many outputs that a block takes two tiles.
+    for (width, outputs) in [(30, 5), (515, 33), (96, 4300), (2056, 4250)] {
+        for packing in packings(width).into_iter().filter(|packing| width.is_multiple_of(packing.format.block_len())) {
+            let rows = packed(packing, width, outputs, &mut random);
+            let pack = linears.pack(&rows).unwrap();
+            let Ok(road) = linears.road(&pack, Activations::Float, 1) else { continue };
+            // Blocks of 24 columns are no run of the kernel's.
+            assert_eq!(road == Road::One, packing.scale_cols != 24 || width <= 24, "{packing:?}");
+            for element in [Element::F32, Element::Bf16] {
+                // An outlier among small ones, zeros, and what is not a power of two.
+                let mut x = random.floats(width);
+                x[width / 2..].iter_mut().for_each(|x| *x *= 1e-6);
+                x[width - 1] = 3000.0;
+                x[..width.min(8)].fill(0.0);
+                x.iter_mut().for_each(|x| *x = half::bf16::from_f32(*x).to_f32());
+                let bias = random.floats(outputs);
+                for bias in [&bias[..], &[]] {
+                    let case = Case { rows: &rows, pack: &pack, x: &x, batch: 1, bias, element };
+                    check(linears, &case, Activations::Float, road);
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn a_library_that_multiplies_large_products_multiplies_these_operands() {
     let Some(linears) = linears("library") else { return };
     let mut random = Random(9);
-    let (width, outputs, batch) = (1096, 1040, 1031);
+    let (width, outputs, batch) = (2064, 2080, 37);
     let packing = Packing { format: Format::F8E4m3, scale_cols: width };
     let rows = packed(packing, width, outputs, &mut random);
     let pack = linears.pack(&rows).unwrap();
@@ -254,7 +289,8 @@ fn a_library_that_multiplies_large_products_multiplies_these_operands() {
     assert!(first.iter().zip(&again).all(|(a, b)| a.to_bits() == b.to_bits()));
     // The first rows and the last ones, against float64.
     for from in [0, batch - 7] {
-        let case = Case { rows: &rows, pack: &pack, x: &x[from * width..(from + 7) * width], batch: 7, bias: &[] };
+        let x = &x[from * width..(from + 7) * width];
+        let case = Case { rows: &rows, pack: &pack, x, batch: 7, bias: &[], element: Element::F32 };
         let found = &first[from * outputs..(from + 7) * outputs];
         for (at, (found, (exact, bound))) in found.iter().zip(expected(&case, Activations::F8E4m3, road)).enumerate() {
             let off = (f64::from(*found) - exact).abs();

@@ -173,6 +173,8 @@ pub struct PanelArgument {
     pub scale_cols: u32,
     pub scale_blocks: u32,
     pub factor: f32,
+    pub inputs: u32,
+    pub is_bf16: u32,
 }
 
 /// `PanelWeights` of kernels/panel_halves.cu.

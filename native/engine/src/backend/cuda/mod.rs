@@ -11,7 +11,6 @@ mod compiling;
 pub mod cubin_cache;
 pub mod decode;
 pub mod driver;
-mod early;
 pub mod forward;
 pub mod generic;
 pub mod kv_cache;

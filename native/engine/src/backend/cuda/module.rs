@@ -1,7 +1,7 @@
 //! Code on the device: what was loaded from cubins or PTX, in parts, its kernels and its variables.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     ffi::{CString, c_int},
     mem,
     sync::{Arc, Mutex, PoisonError},
@@ -24,7 +24,7 @@ impl Device {
         // SAFETY: the image outlives the call, and `Module` unloads what is loaded.
         let part = unsafe { result::module::load_data(image.as_ptr().cast()) };
         let part = part.map_err(|error| failed("cuModuleLoadData", error))?;
-        Ok(Module { device: Arc::clone(self), parts: vec![part] })
+        Ok(Module { device: Arc::clone(self), parts: vec![part], found: Mutex::default() })
     }
 }
 
@@ -33,6 +33,8 @@ impl Device {
 pub struct Module {
     device: Arc<Device>,
     parts: Vec<sys::CUmodule>,
+    /// Kernels that were looked for: the driver compares names, for each part.
+    found: Mutex<BTreeMap<&'static str, Kernel>>,
 }
 
 // SAFETY: modules may be used from any thread.
@@ -50,11 +52,19 @@ impl Module {
 
     /// The same; `None` where no part has it.
     pub fn find(&self, name: &str) -> Result<Option<Kernel>> {
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(kernel) = found.get(name) {
+            return Ok(Some(*kernel));
+        }
         let c_name = CString::new(name).map_err(|_| Error::Internal { reason: format!("kernel {name:?}") })?;
         for part in &self.parts {
             // SAFETY: the module lives.
             match unsafe { result::module::get_function(*part, c_name.clone()) } {
-                Ok(function) => return Ok(Some(Kernel { function, name: kept(name), follows: false })),
+                Ok(function) => {
+                    let kernel = Kernel { function, name: kept(name), follows: false };
+                    found.insert(kernel.name, kernel);
+                    return Ok(Some(kernel));
+                }
                 Err(DriverError(sys::CUresult::CUDA_ERROR_NOT_FOUND)) => {}
                 Err(error) => return Err(failed(&format!("cuModuleGetFunction({name})"), error)),
             }
@@ -65,7 +75,7 @@ impl Module {
     /// The parts of all.
     pub fn join(device: &Arc<Device>, modules: Vec<Module>) -> Module {
         let parts = modules.into_iter().flat_map(|mut module| mem::take(&mut module.parts)).collect();
-        Module { device: Arc::clone(device), parts }
+        Module { device: Arc::clone(device), parts, found: Mutex::default() }
     }
 
     /// Writes a variable of the code, in each part that has it. Errors: `Internal` where none has, or it is of another size.

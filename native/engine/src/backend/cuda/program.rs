@@ -46,6 +46,7 @@ kernel!(PANEL_PACK, "panel_pack.cu");
 kernel!(PANEL_HALVES, "panel_halves.cu");
 kernel!(PANEL_UNPACK, "panel_unpack.cu");
 kernel!(PANEL_GEMV, "panel_gemv.cu");
+kernel!(PANEL_GEMV_FLOAT, "panel_gemv_float.cu");
 kernel!(PANEL_GEMM, "panel_gemm.cu");
 
 /// All of a model's.
@@ -277,7 +278,7 @@ impl Program {
             Piece::new("", &[&shared, sources].concat(), "", &[])
         };
         let own = piece(&[PANEL_PACK, PANEL_HALVES, PANEL_UNPACK]);
-        Program { pieces: vec![own, piece(&[PANEL_GEMV]), piece(&[PANEL_GEMM])] }
+        Program { pieces: vec![own, piece(&[PANEL_GEMV]), piece(&[PANEL_GEMV_FLOAT]), piece(&[PANEL_GEMM])] }
     }
 
     /// Code on a GPU: from the cache, or compiled and put there.

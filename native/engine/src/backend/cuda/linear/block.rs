@@ -14,7 +14,7 @@ use super::{
         tensor_kernels::{View, contiguous},
     },
     Element, Ending, Input, Linears, Pack,
-    vendor::LEAST,
+    vendor::LEAST_ROWS,
 };
 use crate::{
     backend::packed::{Activations, PackedRows},
@@ -73,7 +73,7 @@ impl BlockWeight {
     /// The library that multiplies where it is faster, and from how many rows on.
     pub fn library(&self) -> Option<(String, usize)> {
         self.gpu.device().enter().ok()?;
-        self.linears.library(&self.pack, Activations::F8E4m3).map(|name| (name, LEAST))
+        self.linears.library(&self.pack, Activations::F8E4m3).map(|name| (name, LEAST_ROWS))
     }
 
     /// What the packed weight means: f32 [in, out].

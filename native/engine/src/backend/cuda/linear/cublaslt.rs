@@ -4,6 +4,7 @@
 //! FP8 the sums stay in the tensor cores (fast accumulation), as in kernels/panel_gemm.cu.
 
 use std::{
+    cell::Cell,
     ffi::{OsString, c_int, c_void},
     sync::Arc,
 };
@@ -125,6 +126,8 @@ pub struct Plan {
     layouts: [Opaque; 3],
     algorithms: Vec<Algorithm>,
     is_integer: bool,
+    /// Those that were set last.
+    scales: Cell<Option<Scales>>,
 }
 
 fn checked(call: &str, status: Status) -> Result<()> {
@@ -201,8 +204,14 @@ impl CublasLt {
         };
         let is_integer = operands == Operands::Int8;
         let none = [std::ptr::null_mut(); 3];
-        let mut plan =
-            Plan { of: Arc::clone(self), desc: std::ptr::null_mut(), layouts: none, algorithms: vec![], is_integer };
+        let mut plan = Plan {
+            of: Arc::clone(self),
+            desc: std::ptr::null_mut(),
+            layouts: none,
+            algorithms: vec![],
+            is_integer,
+            scales: Cell::new(None),
+        };
         let set = |desc, name, value: i32, bytes| {
             // SAFETY: the attribute is an integer of so many bytes, the lower ones of `value`.
             let status = unsafe { (self.desc_set)(desc, name, std::ptr::from_ref(&value).cast(), bytes) };
@@ -265,6 +274,9 @@ impl Drop for CublasLt {
 
 impl Plan {
     fn set_scales(&self, scales: Scales) -> Result<()> {
+        if self.scales.replace(Some(scales)) == Some(scales) {
+            return Ok(());
+        }
         for (name, at) in DESC_SCALE_POINTERS.into_iter().zip(scales) {
             // SAFETY: the attribute is an address of eight bytes.
             let status = unsafe { (self.of.desc_set)(self.desc, name, std::ptr::from_ref(&at).cast(), 8) };

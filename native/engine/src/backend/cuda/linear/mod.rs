@@ -45,6 +45,8 @@ pub const MOST_INPUTS: usize = 131_072;
 pub struct Linears {
     device: Arc<Device>,
     module: Module,
+    /// Whether kernels may start while the one before them still runs.
+    follows: bool,
     pub stream: Arc<Stream>,
     scratch: Mutex<Scratch>,
     vendor: Mutex<Vendor>,
@@ -82,9 +84,11 @@ impl Linears {
     /// Errors: as `new`.
     pub fn on(device: &Arc<Device>, stream: &Arc<Stream>) -> Result<Linears> {
         let module = Program::linears().module(device)?;
+        let follows = module.kernel("round_int8_f32")?.following()?.follows;
         Ok(Linears {
             device: Arc::clone(device),
             module,
+            follows,
             stream: Arc::clone(stream),
             scratch: Mutex::default(),
             vendor: Mutex::default(),
@@ -111,6 +115,11 @@ impl Linears {
 
     fn kernel(&self, name: &str) -> Result<Kernel> {
         self.module.kernel(name)
+    }
+
+    /// One that calls `let_next_begin` and `wait_for_last` of kernels/machine.cuh.
+    fn early_kernel(&self, name: &str) -> Result<Kernel> {
+        Ok(Kernel { follows: self.follows, ..self.module.kernel(name)? })
     }
 
     fn vendor(&self) -> std::sync::MutexGuard<'_, Vendor> {

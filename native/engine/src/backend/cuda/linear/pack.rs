@@ -1,13 +1,16 @@
 //! A packed weight on the device.
 //!
-//! Stored rows go up as they are and are put into panels there (kernels/panel.cuh).
+//! Stored rows go up as they are and are put into panels there (kernels/panel.cuh). The surprise: once a library has multiplied with
+//! a pack, its codes are there twice, for the library wants them row after row.
+
+use std::sync::OnceLock;
 
 use super::{
     super::{
         argument::{Argument, PanelWeightsArgument},
         driver::Memory,
     },
-    Linears, MOST_INPUTS, PANEL_ROWS,
+    Linears, MOST_INPUTS, PANEL_ROWS, room,
 };
 use crate::{
     backend::packed::PackedRows,
@@ -31,6 +34,8 @@ pub struct Pack {
     pub(super) scale_blocks: usize,
     /// f32 [out]: what an f16 twin's rows are multiplied by; of formats that are multiplied as f16.
     pub(super) half_scales: Option<Memory>,
+    /// Codes [out][padded], which a library reads: made by its first product.
+    library_rows: OnceLock<Memory>,
 }
 
 /// Bytes of a row in panels: of codes, and of places.
@@ -44,11 +49,12 @@ fn panel_bytes(format: Format, padded: usize) -> (usize, usize) {
 }
 
 impl Pack {
-    /// Bytes on the device, rows and columns rounded up.
+    /// Bytes on the device, rows and columns rounded up, and the library's rows where they are.
     pub fn bytes(&self) -> usize {
         let places = self.places.as_ref().map_or(0, Memory::bytes);
         let half = self.half_scales.as_ref().map_or(0, Memory::bytes);
-        self.weights.bytes() + places + self.scales.bytes() + half
+        let rows = self.library_rows.get().map_or(0, Memory::bytes);
+        self.weights.bytes() + places + self.scales.bytes() + half + rows
     }
 
     /// Bytes that a product of one row reads: codes, places and scales.
@@ -151,8 +157,18 @@ impl Linears {
         };
         // `stored` lives until then.
         self.wait()?;
-        let mut pack =
-            Pack { packing, inputs, outputs, padded, weights, places, scales, scale_blocks, half_scales: None };
+        let mut pack = Pack {
+            packing,
+            inputs,
+            outputs,
+            padded,
+            weights,
+            places,
+            scales,
+            scale_blocks,
+            half_scales: None,
+            library_rows: OnceLock::new(),
+        };
         if pack.is_float() {
             let half_scales = self.device.memory(outputs * 4)?;
             let arguments = [pack.argument(), Argument::Address(half_scales.at())];
@@ -163,6 +179,35 @@ impl Linears {
             pack.half_scales = Some(half_scales);
         }
         Ok(pack)
+    }
+
+    /// Where codes of a byte are row after row, [out][padded]: kept from their first use on while three quarters of the
+    /// device's memory stay free beside them, else in `scratch`, to be made again.
+    pub(super) fn library_rows(&self, pack: &Pack, scratch: &mut Option<Memory>) -> Result<u64> {
+        if let Some(rows) = pack.library_rows.get() {
+            return Ok(rows.at());
+        }
+        let (bytes, pieces) = (pack.outputs * pack.padded, pack.padded / 16);
+        let has_room = bytes as u64 <= self.device.free_bytes() / 4;
+        let kept = if has_room { self.device.memory(bytes).ok() } else { None };
+        let at = match &kept {
+            Some(rows) => rows.at(),
+            None => room(&self.device, scratch, bytes)?.at(),
+        };
+        let arguments = [
+            Argument::Address(pack.weights.at()),
+            Argument::Count(pack.outputs as u32),
+            Argument::Count(pieces as u32),
+            Argument::Address(at),
+        ];
+        let grid = [(pieces / 8) as u32, pack.outputs.div_ceil(PANEL_ROWS) as u32, 1];
+        // SAFETY: the kernel reads the panels of `outputs` rows and writes all their pieces, for which there is room.
+        unsafe { self.stream.launch(&self.kernel("rows_of_panels")?, grid, PANEL_ROWS as u32, 0, &arguments)? };
+        if let Some(rows) = kept {
+            // Products are queued one at a time, so nobody else was here.
+            let _ = pack.library_rows.set(rows);
+        }
+        Ok(at)
     }
 
     /// Scales as the kernels read them: those of 128 rows side by side, the padding's 1.

@@ -7,7 +7,7 @@ use super::{
         pass::Mode,
     },
     Linears, PANEL_ROWS, Pack, room,
-    round::{Input, Rounded},
+    round::{Element, Input, Rounded},
     vendor::is_large,
 };
 use crate::{
@@ -38,7 +38,9 @@ pub enum Width {
 /// The kernels of a product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Road {
-    /// panel_gemv.cu: up to eight rows of f32, as two f16 each.
+    /// panel_gemv_float.cu: a row of f32 or bf16, as it is.
+    One,
+    /// panel_gemv_float.cu: up to eight rows of f32, or rounded, as two f16 each.
     Few,
     /// panel_gemv.cu: up to eight rows of INT8 codes.
     FewWhole,
@@ -58,8 +60,8 @@ impl Road {
         match self {
             Road::Few => 4,
             Road::FewWhole => 8,
-            // Plain rows.
-            Road::Vendor => 1,
+            // Rows one after the other.
+            Road::Vendor | Road::One => 1,
             Road::Whole(width) | Road::Float(width) | Road::Half(width) => {
                 if width == Width::Everywhere {
                     128
@@ -73,7 +75,7 @@ impl Road {
     /// Bytes of an element of the inputs.
     pub(super) fn bytes(self) -> usize {
         match self {
-            Road::Few => 4,
+            Road::Few | Road::One => 4,
             Road::Half(_) => 2,
             _ => 1,
         }
@@ -99,11 +101,53 @@ impl Road {
 // As in kernels/panel_gemm.cu.
 const WIDE_SHARED: u32 = 227 << 10;
 const STAGES: u32 = 3;
+// As in kernels/panel_gemv_float.cu.
+const HALVES: u32 = 8 * (256 + 32);
+
+/// How a kernel for few rows is launched.
+struct Shape {
+    /// Tiles of sixteen rows of W that a block has.
+    tiles: u32,
+    /// Warps of a block, which share its columns.
+    warps: u32,
+}
 
 impl Linears {
-    /// The library that multiplies many rows with a pack, such as "cuBLASLt 13.0.2": from `vendor::LEAST` rows on.
+    /// The kernel that multiplies few rows, and its shape: measured, see bench/NOTES.md.
+    fn few(&self, road: Road, pack: &Pack, batch: usize) -> (String, Shape) {
+        let (name, blocks, steps) = (pack.name(), (pack.outputs as u32).div_ceil(16), pack.padded / 128);
+        // Warps of each block of sixteen rows where all blocks are there at once.
+        let warps = self.device.multiprocessors * 32 / blocks.max(1);
+        let Some(run) = pack.run().filter(|_| road != Road::FewWhole) else {
+            let warps = match warps {
+                0..=4 => 4,
+                5..=15 => 8,
+                _ => 16,
+            };
+            return (format!("panel_gemv_{name}"), Shape { tiles: 1, warps });
+        };
+        if road == Road::Few {
+            let rows = 4 * batch.div_ceil(4);
+            let most = match run {
+                _ if rows == 4 => 16,
+                16 => 8,
+                32 => 12,
+                _ => 16,
+            };
+            let warps = if warps < 16 { 8 } else { most };
+            return (format!("panel_gemv{rows}_{name}_{run}"), Shape { tiles: 1, warps });
+        }
+        if warps < 16 && run > 16 {
+            let warps = if pack.packing.format == Format::Int4 { 8 } else { 12 };
+            return (format!("panel_gemv1_tall_{name}_{run}"), Shape { tiles: 2, warps });
+        }
+        let is_short = (16..32).contains(&warps) && steps <= 32 && pack.packing.format == Format::F8E4m3;
+        (format!("panel_gemv1_{name}_{run}"), Shape { tiles: 1, warps: if is_short { 12 } else { 16 } })
+    }
+
+    /// The library that multiplies many rows with a pack, such as "cuBLASLt 13.0.2": from `vendor::LEAST_ROWS` rows on.
     pub fn library(&self, pack: &Pack, activations: Activations) -> Option<String> {
-        let road = self.road(pack, activations, super::vendor::LEAST).ok()?;
+        let road = self.road(pack, activations, super::vendor::LEAST_ROWS).ok()?;
         if road == Road::Vendor { self.vendor().name(&self.device) } else { None }
     }
 
@@ -222,7 +266,7 @@ impl Linears {
         }
         let (bias, mode) = (bias.map_or(0, Memory::at), mode(ending));
         let end = mode.ending();
-        let few = matches!(rounded.road, Road::Few | Road::FewWhole);
+        let few = matches!(rounded.road, Road::One | Road::Few | Road::FewWhole);
         let mut product = PanelArgument {
             w: pack.weights.at(),
             places: pack.places.as_ref().map_or(0, Memory::at),
@@ -240,27 +284,20 @@ impl Linears {
             scale_cols: pack.scale_cols() as u32,
             scale_blocks: pack.scale_blocks as u32,
             factor: 1.0,
+            inputs: rounded.inputs as u32,
+            is_bf16: u32::from(rounded.element == Element::Bf16),
         };
         let is_int4_sparse = pack.packing.format == Format::Int4Sparse24;
         if few {
-            let name = match (rounded.road, pack.run()) {
-                (Road::Few, Some(run)) => {
-                    format!("panel_gemv{}_{}_{run}", if batch > 4 { 8 } else { 4 }, pack.name())
-                }
-                _ => format!("panel_gemv_{}", pack.name()),
-            };
+            let (name, Shape { tiles, warps }) = self.few(rounded.road, pack, batch);
             product.factor = if is_int4_sparse { 1.0 / 16.0 } else { 1.0 };
-            let blocks = (outputs as u32).div_ceil(16);
-            // So many warps a block that all blocks are there at once, which is 32 warps a multiprocessor.
-            let warps = match self.device.multiprocessors * 32 / blocks {
-                0..=4 => 4,
-                5..=15 => 8,
-                _ => 16,
-            };
+            let blocks = (outputs as u32).div_ceil(16 * tiles);
+            let shared_bytes = if rounded.road == Road::One { warps * HALVES } else { 0 };
             // SAFETY: the pack's columns are padded as the input's are; lengths were checked; the kernel waits; all of it lives
             // until the stream is done, which the caller waits for.
             return unsafe {
-                self.stream.launch_early(&self.kernel(&name)?, [blocks, 1, 1], warps * 32, &[Argument::Panel(product)])
+                let arguments = [Argument::Panel(product)];
+                self.stream.launch(&self.early_kernel(&name)?, [blocks, 1, 1], warps * 32, shared_bytes, &arguments)
             };
         }
         let panels = outputs.div_ceil(PANEL_ROWS) as u32;
@@ -270,23 +307,11 @@ impl Linears {
                     let expected = "a product that is stored without a bias";
                     return Err(Error::unsupported("product", expected, format!("{ending:?}")));
                 }
-                let pieces = pack.padded / 16;
-                let rows = room(&self.device, weights, outputs * pack.padded)?.at();
-                let arguments = [
-                    Argument::Address(product.w),
-                    Argument::Count(product.rows),
-                    Argument::Count(pieces as u32),
-                    Argument::Address(rows),
-                ];
-                let kernel = self.kernel("rows_of_panels")?;
+                let rows = self.library_rows(pack, weights)?;
                 let (shape, scales) = ([batch, outputs, pack.padded], [product.w_scales, product.x_scales]);
-                // SAFETY: the kernel writes all pieces of `outputs` rows; the operands have the plan's shape, for it was made
-                // for it; all of it lives until the stream is done, which the caller waits for.
-                return unsafe {
-                    let grid = [(pieces / 8) as u32, panels, 1];
-                    self.stream.launch(&kernel, grid, PANEL_ROWS as u32, 0, &arguments)?;
-                    self.vendor().multiply(&self.stream, shape, scales, [rows, product.x, product.y])
-                };
+                // SAFETY: the operands have the plan's shape, for it was made for it; all of it lives until the stream is
+                // done, which the caller waits for.
+                return unsafe { self.vendor().multiply(&self.stream, shape, scales, [rows, product.x, product.y]) };
             }
             Road::Half(_) => {
                 let Some(scales) = &pack.half_scales else {

@@ -33,8 +33,9 @@ pub struct Rounded {
     pub(super) inputs: usize,
     /// Columns in memory.
     pub(super) padded: usize,
-    /// Panels of codes, or halves.
+    /// Panels of codes, or halves; of `Road::One` the rows themselves.
     pub(super) at: u64,
+    pub(super) element: Element,
     pub(super) scales: u64,
     /// What is not in the scratch memory.
     owned: Option<(Memory, Memory)>,
@@ -68,7 +69,7 @@ fn kind(activations: Activations) -> u32 {
 impl Rounded {
     /// What the host finds in device memory: a road's codes, or floats, and scales.
     ///
-    /// Errors: `Internal` where they are in scratch memory.
+    /// Errors: `Internal` where they are in scratch memory, and where nothing was rounded.
     pub fn memory(&self) -> Result<(&Memory, &Memory)> {
         let scratch = || Error::Internal { reason: "rounded rows in scratch memory".into() };
         self.owned.as_ref().map(|(codes, scales)| (codes, scales)).ok_or_else(scratch)
@@ -123,8 +124,11 @@ impl Linears {
             let expected = format!("{batch} rows of {inputs} elements, at least one");
             return Err(Error::InvalidOption { option: "input".into(), expected, found });
         }
-        let mut rounded =
-            Rounded { road, batch, inputs, padded: pack.padded, at: input.memory.at(), scales: 0, owned: None };
+        let (at, element) = (input.memory.at(), input.element);
+        let mut rounded = Rounded { road, batch, inputs, padded: pack.padded, at, element, scales: 0, owned: None };
+        if road == Road::One {
+            return Ok(rounded);
+        }
         let (x, rows, cols) =
             (Argument::Address(input.memory.at()), Argument::Count(batch as u32), Argument::Count(inputs as u32));
         let bytes = road.bytes();
@@ -149,11 +153,19 @@ impl Linears {
             Road::Float(_) | Road::Vendor => "f8_e4m3",
             _ => "int8",
         };
-        let kernel = self.kernel(&format!("round_{format}_{}", input.element.name()))?;
-        let threads = (pack.padded.div_ceil(8).next_multiple_of(32)).clamp(64, if batch <= FEW { 1024 } else { 512 });
+        let kernel = self.early_kernel(&format!("round_{format}_{}", input.element.name()))?;
+        // Columns of a thread, and the most threads: of few rows, each has more.
+        let (columns, most) = match (format, batch <= FEW) {
+            ("f8_e4m3" | "int8", true) => (16, 1024),
+            ("int8", false) => (16, 512),
+            ("f8_e4m3", false) => (32, 512),
+            (_, true) => (8, 1024),
+            (_, false) => (8, 512),
+        };
+        let threads = pack.padded.div_ceil(columns).next_multiple_of(32).clamp(64, most);
         let grid = [all as u32, 1, 1];
         // SAFETY: the input's length was checked; the kernel waits, and writes all pieces of `all` rows, and a scale each.
-        unsafe { self.stream.launch_early(&kernel, grid, threads as u32, &arguments)? };
+        unsafe { self.stream.launch(&kernel, grid, threads as u32, 0, &arguments)? };
         Ok(rounded)
     }
 
@@ -170,7 +182,7 @@ impl Linears {
             return Ok(if batch <= FEW { Road::FewWhole } else { Road::Whole(width) });
         }
         if batch <= FEW && pack.run().is_some() {
-            return Ok(Road::Few);
+            return Ok(if batch == 1 && activations == Activations::Float { Road::One } else { Road::Few });
         }
         let both =
             pack.packing.format == Format::F8E4m3 && pack.scale_blocks == 1 && activations == Activations::F8E4m3;

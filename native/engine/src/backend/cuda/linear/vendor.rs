@@ -1,8 +1,8 @@
 //! Large products of E4M3 by cuBLASLt, where it is and where it is faster than the own kernel.
 //!
 //! A shape keeps the first algorithm that the library proposes for it, which depends on the shape, the library and the GPU and on
-//! nothing else, so the same product has the same bits. The surprise: the library wants rows, so the weight's panels are
-//! laid out as rows in scratch memory for each product, and rows of inputs are rounded to rows.
+//! nothing else, so the same product has the same bits; a row's last bits may depend on how many there are. The surprise: the
+//! library wants rows, so the first product lays the weight's panels out as rows, which are kept where there is room.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -31,12 +31,13 @@ impl std::fmt::Debug for Vendor {
     }
 }
 
-/// The least rows, outputs and inputs of a product that is the library's.
-pub(super) const LEAST: usize = 2048;
+/// The least rows of inputs of a product that is the library's, and its least outputs and inputs.
+pub(super) const LEAST_ROWS: usize = 16;
+const LEAST: usize = 2048;
 
 /// Whether it is measured to be faster than the own kernel: bench/NOTES.md.
 pub(super) fn is_large([batch, outputs, inputs]: Shape) -> bool {
-    batch.min(outputs).min(inputs) >= LEAST
+    batch >= LEAST_ROWS && outputs.min(inputs) >= LEAST
 }
 
 impl Vendor {
