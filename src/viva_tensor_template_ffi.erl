@@ -1,13 +1,14 @@
 %% Chat templates, cut into text, outputs and blocks, and their tokens.
 -module(viva_tensor_template_ffi).
 
--export([scan/1, trim/1, trim_left/1, trim_right/1, upper/1, lower/1, title/1, split_words/1, slice/4, length/1]).
--export([contains/2, starts_with/2]).
+-export([scan/1, trim/1, trim_left/1, trim_right/1, upper/1, lower/1, title/1, title_words/1, split_words/1, slice/4, length/1]).
+-export([contains/2, starts_with/2, strftime_now/1, strftime/2]).
 
 %% {ok, [{plain, Text} | {print, Tokens} | {block, Tokens}]}; one line break at the template's end is dropped.
 scan(Source) ->
     try
-        {ok, parts(drop_last_break(binary:replace(Source, <<"\r\n">>, <<"\n">>, [global])), [])}
+        Lines = binary:replace(Source, [<<"\r\n">>, <<"\r">>], <<"\n">>, [global]),
+        {ok, parts(drop_last_break(Lines), [])}
     catch
         throw:{template, Reason} -> {error, Reason}
     end.
@@ -126,8 +127,23 @@ quoted(<<"\\t", Rest/binary>>, Quote, Done) -> quoted(Rest, Quote, <<Done/binary
 quoted(<<"\\r", Rest/binary>>, Quote, Done) -> quoted(Rest, Quote, <<Done/binary, "\r">>);
 quoted(<<"\\", C, Rest/binary>>, Quote, Done) when C =:= $\\; C =:= $'; C =:= $" ->
     quoted(Rest, Quote, <<Done/binary, C>>);
+quoted(<<"\\", Octal, Rest/binary>>, Quote, Done) when Octal >= $0, Octal =< $7 ->
+    {match, [Digits]} = re:run(<<Octal, Rest/binary>>, "^[0-7]{1,3}", [{capture, first, binary}]),
+    Size = byte_size(Digits) - 1,
+    <<_:Size/binary, More/binary>> = Rest,
+    quoted(More, Quote, <<Done/binary, (binary_to_integer(Digits, 8))/utf8>>);
+quoted(<<"\\x", Hex:2/binary, Rest/binary>>, Quote, Done) -> quoted(Rest, Quote, escaped(Hex, Done));
+quoted(<<"\\u", Hex:4/binary, Rest/binary>>, Quote, Done) -> quoted(Rest, Quote, escaped(Hex, Done));
+quoted(<<"\\U", Hex:8/binary, Rest/binary>>, Quote, Done) -> quoted(Rest, Quote, escaped(Hex, Done));
 quoted(<<C, Rest/binary>>, Quote, Done) -> quoted(Rest, Quote, <<Done/binary, C>>);
 quoted(<<>>, _, _) -> throw({template, <<"a text without an end">>}).
+
+escaped(Hex, Done) ->
+    try
+        <<Done/binary, (binary_to_integer(Hex, 16))/utf8>>
+    catch
+        error:badarg -> throw({template, <<"an escape in a text that is no character">>})
+    end.
 
 trim(Text) -> trim_left(trim_right(Text)).
 
@@ -139,10 +155,22 @@ upper(Text) -> unicode:characters_to_binary(string:uppercase(Text)).
 
 lower(Text) -> unicode:characters_to_binary(string:lowercase(Text)).
 
-%% Each word with a capital.
-title(Text) -> unicode:characters_to_binary([title_word(Word) || Word <- re:split(Text, "(\\s+)", [unicode, {return, binary}])]).
+%% Of Python's strings: a capital where no letter is before.
+title(Text) -> unicode:characters_to_binary(title(unicode:characters_to_list(Text), false)).
 
-title_word(Word) -> string:titlecase(string:lowercase(Word)).
+title([First | Rest], true) -> [string:lowercase([First]) | title(Rest, is_letter(First))];
+title([First | Rest], false) -> [string:titlecase([First]) | title(Rest, is_letter(First))];
+title([], _) -> [].
+
+is_letter(Character) -> string:uppercase([Character]) =/= string:lowercase([Character]).
+
+%% Of Jinja's filters: a capital after white space and some brackets.
+title_words(Text) ->
+    Words = re:split(Text, "([-\\s({\\[<]+)", [unicode, ucp, {return, list}]),
+    unicode:characters_to_binary([title_word(Word) || Word <- Words]).
+
+title_word([First | Rest]) -> [string:uppercase([First]) | string:lowercase(Rest)];
+title_word([]) -> [].
 
 split_words(Text) -> string:lexemes(Text, " \t\n\r").
 
@@ -150,32 +178,87 @@ length(Text) -> erlang:length(unicode:characters_to_list(Text)).
 
 contains(Text, Part) -> Part =:= <<>> orelse binary:match(Text, Part) =/= nomatch.
 
-starts_with(Text, Start) -> string:prefix(Text, Start) =/= nomatch.
+starts_with(Text, Start) -> binary:longest_common_prefix([Text, Start]) =:= byte_size(Start).
 
-%% Python's slices; a border or a step is {ok, Integer} or {error, nil}.
+%% Python's slices; a border is {ok, Integer} or {error, nil}, the step is not 0.
 slice(Values, From, To, Step) when is_binary(Values) ->
     unicode:characters_to_binary(slice(unicode:characters_to_list(Values), From, To, Step));
 slice(Values, From, To, Step) ->
     Length = erlang:length(Values),
-    case Step of
-        {ok, -1} -> slice(lists:reverse(Values), flip(From, Length), flip(To, Length), {error, nil});
-        _ ->
-            First = place(From, 0, Length),
-            Last = place(To, Length, Length),
-            every(step(Step), lists:sublist(Values, First + 1, max(Last - First, 0)))
+    %% Where a forward slice may begin and end, or a backward one.
+    {Lowest, Highest} = case Step > 0 of true -> {0, Length}; false -> {-1, Length - 1} end,
+    Border = fun
+        ({error, nil}, Otherwise) -> Otherwise;
+        ({ok, Place}, _) when Place < 0 -> max(Place + Length, Lowest);
+        ({ok, Place}, _) -> min(Place, Highest)
+    end,
+    Places =
+        case Step > 0 of
+            true -> places(Border(From, 0), Border(To, Length) - 1, Step);
+            false -> places(Border(From, Length - 1), Border(To, -1) + 1, Step)
+        end,
+    Tuple = list_to_tuple(Values),
+    [element(Place + 1, Tuple) || Place <- Places].
+
+places(First, Last, Step) when Step > 0, First > Last; Step < 0, First < Last -> [];
+places(First, Last, Step) -> lists:seq(First, Last, Step).
+
+%% The time, UTC, as C's strftime writes it.
+strftime_now(Format) -> strftime(Format, erlang:system_time(second)).
+
+strftime(Format, Seconds) -> strftime(Format, calendar:system_time_to_universal_time(Seconds, second), <<>>).
+
+strftime(<<"%-", Directive, Rest/binary>>, Time, Done) ->
+    Written = directive(Directive, Time),
+    strftime(Rest, Time, <<Done/binary, (unpadded(Written))/binary>>);
+strftime(<<"%", Directive, Rest/binary>>, Time, Done) ->
+    strftime(Rest, Time, <<Done/binary, (directive(Directive, Time))/binary>>);
+strftime(<<Byte, Rest/binary>>, Time, Done) -> strftime(Rest, Time, <<Done/binary, Byte>>);
+strftime(<<>>, _, Done) -> Done.
+
+%% glibc leaves out the zero before a number.
+unpadded(<<"0", Digit>>) -> <<Digit>>;
+unpadded(Written) -> Written.
+
+directive(Directive, {{Year, Month, Day} = Date, {Hour, Minute, Second}}) ->
+    Write = fun(Form, Numbers) -> iolist_to_binary(io_lib:format(Form, Numbers)) end,
+    case Directive of
+        $Y -> Write("~B", [Year]);
+        $y -> Write("~2..0B", [Year rem 100]);
+        $m -> Write("~2..0B", [Month]);
+        $d -> Write("~2..0B", [Day]);
+        $e -> Write("~2B", [Day]);
+        $H -> Write("~2..0B", [Hour]);
+        $I -> Write("~2..0B", [(Hour + 11) rem 12 + 1]);
+        $M -> Write("~2..0B", [Minute]);
+        $S -> Write("~2..0B", [Second]);
+        $f -> <<"000000">>;
+        $p when Hour < 12 -> <<"AM">>;
+        $p -> <<"PM">>;
+        $j -> Write("~3..0B", [calendar:date_to_gregorian_days(Date) - calendar:date_to_gregorian_days(Year, 1, 1) + 1]);
+        $A -> weekday(Date);
+        $a -> binary:part(weekday(Date), 0, 3);
+        $B -> month(Month);
+        $b -> binary:part(month(Month), 0, 3);
+        $h -> binary:part(month(Month), 0, 3);
+        $F -> Write("~B-~2..0B-~2..0B", [Year, Month, Day]);
+        $T -> Write("~2..0B:~2..0B:~2..0B", [Hour, Minute, Second]);
+        $D -> Write("~2..0B/~2..0B/~2..0B", [Month, Day, Year rem 100]);
+        $Z -> <<>>;
+        $z -> <<>>;
+        $% -> <<"%">>;
+        Other -> <<"%", Other>>
     end.
 
-flip({error, nil}, _) -> {error, nil};
-flip({ok, Place}, _) when Place < 0 -> {ok, -Place - 1};
-flip({ok, Place}, Length) -> {ok, max(Length - 1 - Place, 0)}.
+weekday(Date) ->
+    element(
+        calendar:day_of_the_week(Date),
+        {<<"Monday">>, <<"Tuesday">>, <<"Wednesday">>, <<"Thursday">>, <<"Friday">>, <<"Saturday">>, <<"Sunday">>}
+    ).
 
-step({ok, Step}) when Step > 0 -> Step;
-step(_) -> 1.
-
-every(1, Values) -> Values;
-every(_, []) -> [];
-every(Step, [First | Rest]) -> [First | every(Step, lists:nthtail(min(Step - 1, erlang:length(Rest)), Rest))].
-
-place({error, nil}, Otherwise, _) -> Otherwise;
-place({ok, Place}, _, Length) when Place < 0 -> max(Place + Length, 0);
-place({ok, Place}, _, Length) -> min(Place, Length).
+month(Month) ->
+    element(
+        Month,
+        {<<"January">>, <<"February">>, <<"March">>, <<"April">>, <<"May">>, <<"June">>, <<"July">>, <<"August">>,
+            <<"September">>, <<"October">>, <<"November">>, <<"December">>}
+    ).

@@ -106,6 +106,10 @@ pub fn copy_folder(folder: String) -> String
 @external(erlang, "viva_tensor_test_ffi", "remove_file")
 pub fn remove_file(path: String) -> Nil
 
+/// A copy of a file, in which this word begins with a byte that is no UTF-8.
+@external(erlang, "viva_tensor_test_ffi", "spoiled")
+pub fn spoiled(path: String, word: String) -> String
+
 /// The first so many bytes.
 @external(erlang, "viva_tensor_test_ffi", "prefix")
 pub fn prefix(text: String, bytes: Int) -> String

@@ -7,7 +7,7 @@
 -export([garbage_answers/0, garbage_requests/1]).
 -export([command_line/3, without_library/1, library_loaded/0]).
 -export([gunzip/1, set_device/1, generated/2, unhex/1, first_far/4, le64/1]).
--export([write_file/2, remove_file/1, prefix/2, make_folder/0, copy_folder/1, not_utf8/0]).
+-export([write_file/2, remove_file/1, prefix/2, make_folder/0, copy_folder/1, not_utf8/0, spoiled/2]).
 
 %% The runner.
 
@@ -318,6 +318,14 @@ copy_files(From, To) ->
     [{ok, _} = file:copy(filename:join(From, Name), filename:join(To, Name)) || Name <- Names].
 
 not_utf8() -> <<"n", 16#FF, "o">>.
+
+spoiled(Path, Word) ->
+    {ok, File} = file:read_file(Path),
+    [Before, After] = binary:split(File, Word),
+    <<_, Rest/binary>> = Word,
+    Copy = filename:join(make_folder(), filename:basename(Path)),
+    ok = file:write_file(Copy, [Before, 16#FF, Rest, After]),
+    Copy.
 
 %% Tensors.
 

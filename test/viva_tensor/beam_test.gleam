@@ -165,6 +165,27 @@ pub fn loads_out_of_range_test() {
   assert option == name
 }
 
+pub fn template_that_is_not_utf8_test() {
+  let copy = support.copy_folder(support.folder <> "llama")
+  support.write_file(copy <> "/chat_template.jinja", support.not_utf8())
+  let load = t.load_model_with(copy, t.device(t.load_opts(), t.Beam))
+  let assert Error(t.Malformed(expected: "UTF-8 text", ..)) = load
+}
+
+/// A comment in Latin-1 harms nothing; a name or a token does.
+pub fn gguf_text_that_is_not_utf8_test() {
+  let path = "test/fixtures/gguf_models/llama_bpe_q4_0/model.gguf"
+  let load = fn(word) {
+    let spoiled = support.spoiled(path, word)
+    t.load_model_with(spoiled, t.device(t.load_opts(), t.Beam))
+  }
+  let assert Ok(_) = load("Hf Llama Bpe")
+  let assert Error(t.Malformed(..)) = load("general.name")
+  let assert Error(t.Malformed(..)) = load("token_embd")
+  // One of the tokens.
+  let assert Error(t.Malformed(..)) = load("Document")
+}
+
 /// A control token put together of contents, or of content and template.
 pub fn forged_control_tokens_are_refused_test() {
   let attempts = [

@@ -7,6 +7,7 @@ import viva_tensor/beam/safetensors
 import viva_tensor/beam/source
 import viva_tensor/beam/stored.{type Stored}
 import viva_tensor/beam/table.{type Table}
+import viva_tensor/beam/text
 import viva_tensor/error.{type Error}
 import viva_tensor/json.{type Json}
 import viva_tensor/otp
@@ -264,13 +265,18 @@ fn with_description(
     folder <> "/generation_config.json",
   ))
   use tokenizer <- otp.try(source.optional_json(folder <> "/tokenizer.json"))
-  use tokenizer_config <- otp.map_ok(source.optional_json(
+  use tokenizer_config <- otp.try(source.optional_json(
     folder <> "/tokenizer_config.json",
   ))
-  let template = case otp.read_file(folder <> "/chat_template.jinja") {
-    Ok(text) -> Ok(text)
+  let template_path = folder <> "/chat_template.jinja"
+  let template = case otp.read_file(template_path) {
+    Ok(source) -> Ok(source)
     Error(_) -> template(field.get(tokenizer_config, "chat_template"))
   }
+  use Nil <- otp.map_ok(case template {
+    Ok(source) -> text.check_file(source, template_path)
+    Error(Nil) -> Ok(Nil)
+  })
   Checkpoint(
     path,
     tensors,

@@ -114,17 +114,25 @@ fn format(kind: Int) -> stored.Format {
   }
 }
 
-@external(erlang, "viva_tensor_token_ffi", "as_text")
-fn as_text(bytes: BitArray) -> String
+@external(erlang, "viva_tensor_ffi", "utf8")
+fn utf8(bytes: BitArray) -> Result(String, Nil)
 
-fn read_text(bytes: BitArray) -> Result(#(String, BitArray), Failure) {
+/// A key or a tensor's name.
+fn read_name(bytes: BitArray) -> Result(#(String, BitArray), Failure) {
+  use #(name, rest) <- otp.try(read_bytes(bytes))
+  case utf8(name) {
+    Ok(name) -> Ok(#(name, rest))
+    Error(Nil) -> Error(Wrong("UTF-8 text", "bytes that are none"))
+  }
+}
+
+fn read_bytes(bytes: BitArray) -> Result(#(BitArray, BitArray), Failure) {
   case bytes {
     <<length:size(64)-unsigned-little, rest:bytes>> ->
       case length <= byte_size(rest) {
         True ->
           case rest {
-            <<text:bytes-size(length), rest:bytes>> ->
-              Ok(#(as_text(text), rest))
+            <<text:bytes-size(length), rest:bytes>> -> Ok(#(text, rest))
             _ -> Error(TooShort)
           }
         False -> Error(TooShort)
@@ -141,7 +149,7 @@ fn read_pairs(
   case left {
     0 -> Ok(#(otp.reverse(done), bytes))
     _ -> {
-      use #(key, rest) <- otp.try(read_text(bytes))
+      use #(key, rest) <- otp.try(read_name(bytes))
       case rest {
         <<kind:size(32)-unsigned-little, rest:bytes>> -> {
           use #(value, rest) <- otp.try(read_value(rest, kind, 4))
@@ -176,8 +184,14 @@ fn read_value(
       Ok(#(json.Text("a number that is not finite"), rest))
     7, <<0, rest:bytes>> -> Ok(#(json.Boolean(False), rest))
     7, <<1, rest:bytes>> -> Ok(#(json.Boolean(True), rest))
-    8, _ ->
-      otp.map_ok(read_text(bytes), fn(read) { #(json.Text(read.0), read.1) })
+    8, _ -> {
+      use #(text, rest) <- otp.map_ok(read_bytes(bytes))
+      case utf8(text) {
+        Ok(text) -> #(json.Text(text), rest)
+        // A comment in Latin-1 must not make a model unreadable.
+        Error(Nil) -> #(json.Null, rest)
+      }
+    }
     9,
       <<
         kind:size(32)-unsigned-little,
@@ -220,7 +234,7 @@ fn read_infos(
   case left {
     0 -> Ok(#(otp.reverse(done), bytes))
     _ -> {
-      use #(name, rest) <- otp.try(read_text(bytes))
+      use #(name, rest) <- otp.try(read_name(bytes))
       case rest {
         <<dimensions:size(32)-unsigned-little, rest:bytes>> if dimensions <= 4 -> {
           use #(shape, rest) <- otp.try(read_lengths(rest, dimensions, []))

@@ -22,7 +22,10 @@ pub fn render(
   template: Template,
   names: List(#(String, Json)),
 ) -> Result(String, Error) {
-  let names = otp.map(names, fn(pair) { #(pair.0, Known(pair.1)) })
+  // As transformers has it, a chat without tools has none, which is defined.
+  let without = [#("tools", json.Null), #("documents", json.Null)]
+  let names =
+    otp.map(otp.append(names, without), fn(pair) { #(pair.0, Known(pair.1)) })
   let text = {
     use nodes <- otp.try(template.nodes)
     use #(_, parts) <- otp.map_ok(run(nodes, Names(names, []), []))
@@ -39,7 +42,11 @@ fn get(names: Names, name: String) -> Value {
   case otp.find(names.values, name), otp.find(names.spaces, name) {
     Ok(value), _ -> value
     Error(Nil), Ok(space) -> Known(space)
-    Error(Nil), Error(Nil) -> Undefined
+    Error(Nil), Error(Nil) ->
+      case otp.contains(values.functions, name) {
+        True -> Known(json.Text("<function " <> name <> ">"))
+        False -> Undefined
+      }
   }
 }
 
@@ -206,6 +213,7 @@ fn evaluate(expression: Expression, names: Names) -> Result(Value, String) {
     syntax.NumberOf(number) -> Ok(Known(json.Number(number)))
     syntax.Truth(value) -> values.boolean(value)
     syntax.NoneOf -> Ok(Known(json.Null))
+    syntax.Missing -> Ok(Undefined)
     syntax.Name(name) -> Ok(get(names, name))
     syntax.ListOf(values) ->
       otp.try_map(values, json_of(_, names))
@@ -232,12 +240,13 @@ fn evaluate(expression: Expression, names: Names) -> Result(Value, String) {
       use from <- otp.try(border(from, names))
       use to <- otp.try(border(to, names))
       use step <- otp.try(border(step, names))
-      case value {
-        json.Array(values) ->
-          Ok(Known(json.Array(slice(values, from, to, step))))
-        json.Text(text) ->
-          Ok(Known(json.Text(slice_text(text, from, to, step))))
-        _ -> Error("a slice of a value that is no list")
+      case value, step {
+        _, Ok(0) -> Error("a slice with a step of zero")
+        json.Array(values), _ ->
+          Ok(Known(json.Array(slice(values, from, to, or_one(step)))))
+        json.Text(text), _ ->
+          Ok(Known(json.Text(slice_text(text, from, to, or_one(step)))))
+        _, _ -> Error("a slice of a value that is no list")
       }
     }
     syntax.Call(syntax.Name(name), arguments, _) -> {
@@ -316,12 +325,19 @@ fn border(
   }
 }
 
+fn or_one(step: Result(Int, Nil)) -> Int {
+  case step {
+    Ok(step) -> step
+    Error(Nil) -> 1
+  }
+}
+
 @external(erlang, "viva_tensor_template_ffi", "slice")
 fn slice(
   values: List(Json),
   from: Result(Int, Nil),
   to: Result(Int, Nil),
-  step: Result(Int, Nil),
+  step: Int,
 ) -> List(Json)
 
 @external(erlang, "viva_tensor_template_ffi", "slice")
@@ -329,5 +345,5 @@ fn slice_text(
   text: String,
   from: Result(Int, Nil),
   to: Result(Int, Nil),
-  step: Result(Int, Nil),
+  step: Int,
 ) -> String

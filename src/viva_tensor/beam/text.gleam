@@ -11,15 +11,26 @@ import viva_tensor/otp
 @external(erlang, "viva_tensor_token_ffi", "first_foreign")
 fn first_foreign(text: String) -> Result(Int, Nil)
 
+/// A caller's text.
 pub fn check(text: String, option: String) -> Result(Nil, Error) {
+  use #(expected, found) <- otp.map_error(looked_at(text))
+  error.InvalidOption(option, expected, found)
+}
+
+/// What a file says.
+pub fn check_file(text: String, at: String) -> Result(Nil, Error) {
+  use #(expected, found) <- otp.map_error(looked_at(text))
+  error.Malformed(at, expected, found)
+}
+
+/// What was expected, and what was found.
+fn looked_at(text: String) -> Result(Nil, #(String, String)) {
   case first_foreign(text) {
     Error(Nil) -> Ok(Nil)
-    Ok(place) ->
-      Error(error.InvalidOption(
-        option,
-        "UTF-8 text",
-        "a byte that is not UTF-8 at position " <> otp.int_to_string(place),
-      ))
+    Ok(place) -> {
+      let place = otp.int_to_string(place)
+      Error(#("UTF-8 text", "a byte that is not UTF-8 at position " <> place))
+    }
   }
 }
 

@@ -29,15 +29,19 @@ pub fn from_metadata(metadata: Json) -> Result(Tokenizer, Error) {
     [] -> otp.repeat(1, count)
     types -> types
   }
-  use Nil <- otp.try(case count > 0 && otp.length(types) == count {
-    True -> Ok(Nil)
-    False ->
-      Error(error.Malformed(
-        key("tokens"),
-        "some tokens, and a type for each",
-        otp.int_to_string(count) <> " tokens",
-      ))
-  })
+  // What was not UTF-8.
+  let is_whole = !otp.contains(field.list(metadata, key("tokens")), json.Null)
+  use Nil <- otp.try(
+    case is_whole && count > 0 && otp.length(types) == count {
+      True -> Ok(Nil)
+      False ->
+        Error(error.Malformed(
+          key("tokens"),
+          "some tokens of UTF-8 text, and a type for each",
+          otp.int_to_string(count) <> " tokens",
+        ))
+    },
+  )
   let ids = number(tokens, 0)
   let texts = table.from_list(otp.map(ids, fn(pair) { #(pair.1, pair.0) }))
   let of_type = fn(wanted) {

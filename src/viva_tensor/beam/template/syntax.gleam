@@ -28,6 +28,8 @@ pub type Expression {
   NumberOf(Float)
   Truth(Bool)
   NoneOf
+  /// What a choice without `else` leaves.
+  Missing
   Name(String)
   ListOf(List(Expression))
   MapOf(List(#(Expression, Expression)))
@@ -81,6 +83,8 @@ fn show(tokens: List(Token)) -> String {
   }
 }
 
+const constants = ["true", "True", "false", "False", "none", "None"]
+
 type Parsed(a) =
   Result(#(a, List(Token)), String)
 
@@ -107,6 +111,10 @@ fn nodes(
       nodes(rest, [node, ..done])
     }
     [Block([Word("set"), Word(name), Sign("="), ..tokens]), ..rest] -> {
+      use Nil <- otp.try(case otp.contains(constants, name) {
+        True -> Error("an assignment to `" <> name <> "`")
+        False -> Ok(Nil)
+      })
       use value <- otp.try(whole(tokens))
       nodes(rest, [Set(name, value), ..done])
     }
@@ -121,6 +129,10 @@ fn nodes(
       ]),
       ..rest
     ] -> {
+      use Nil <- otp.try(case field {
+        "_" <> _ -> Error("a namespace's field that begins with an underscore")
+        _ -> Ok(Nil)
+      })
       use value <- otp.try(whole(tokens))
       nodes(rest, [SetField(name, field, value), ..done])
     }
@@ -216,7 +228,7 @@ fn choice(tokens: List(Token)) -> Parsed(Expression) {
           use #(otherwise, rest) <- otp.map_ok(choice(rest))
           #(Choice(condition, value, otherwise), rest)
         }
-        _ -> Ok(#(Choice(condition, value, TextOf("")), rest))
+        _ -> Ok(#(Choice(condition, value, Missing), rest))
       }
     }
     _ -> Ok(#(value, rest))
@@ -259,7 +271,7 @@ fn negation(tokens: List(Token)) -> Parsed(Expression) {
       #(Not(value), rest)
     }
     _ -> {
-      use #(left, rest) <- otp.try(joined(tokens))
+      use #(left, rest) <- otp.try(sum(tokens))
       comparison(left, rest)
     }
   }
@@ -268,18 +280,18 @@ fn negation(tokens: List(Token)) -> Parsed(Expression) {
 fn comparison(left: Expression, tokens: List(Token)) -> Parsed(Expression) {
   case tokens {
     [Word("in"), ..rest] -> {
-      use #(right, rest) <- otp.try(joined(rest))
+      use #(right, rest) <- otp.try(sum(rest))
       comparison(Binary("in", left, right), rest)
     }
     [Word("not"), Word("in"), ..rest] -> {
-      use #(right, rest) <- otp.try(joined(rest))
+      use #(right, rest) <- otp.try(sum(rest))
       comparison(Not(Binary("in", left, right)), rest)
     }
     [Sign(sign), ..rest] ->
       case otp.contains(["==", "!=", "<", ">", "<=", ">="], sign) {
         False -> Ok(#(left, tokens))
         True -> {
-          use #(right, rest) <- otp.try(joined(rest))
+          use #(right, rest) <- otp.try(sum(rest))
           comparison(Binary(sign, left, right), rest)
         }
       }
@@ -287,14 +299,14 @@ fn comparison(left: Expression, tokens: List(Token)) -> Parsed(Expression) {
   }
 }
 
-fn joined(tokens: List(Token)) -> Parsed(Expression) {
-  use #(left, rest) <- otp.try(sum(tokens))
-  chain(left, rest, [#(Sign("~"), "~")], sum)
+fn sum(tokens: List(Token)) -> Parsed(Expression) {
+  use #(left, rest) <- otp.try(joined(tokens))
+  chain(left, rest, [#(Sign("+"), "+"), #(Sign("-"), "-")], joined)
 }
 
-fn sum(tokens: List(Token)) -> Parsed(Expression) {
+fn joined(tokens: List(Token)) -> Parsed(Expression) {
   use #(left, rest) <- otp.try(product(tokens))
-  chain(left, rest, [#(Sign("+"), "+"), #(Sign("-"), "-")], product)
+  chain(left, rest, [#(Sign("~"), "~")], product)
 }
 
 fn product(tokens: List(Token)) -> Parsed(Expression) {

@@ -79,6 +79,8 @@ pub fn item(container: Value, place: Json) -> Result(Value, String) {
         _, _ -> Ok(Undefined)
       }
     }
+    Known(json.Text(text)), json.Integer(_) ->
+      item(Known(json.Array(otp.map(characters(text), json.Text))), place)
     Undefined, _ -> Error("a field of an undefined value")
     _, _ -> Ok(Undefined)
   }
@@ -100,7 +102,7 @@ pub fn operate(
     "in", Known(json.Text(part)), Known(json.Text(text)) ->
       boolean(contains(text, part))
     "in", Known(value), Known(json.Array(values)) ->
-      boolean(otp.contains(values, value))
+      boolean(otp.filter(values, same_json(value, _)) != [])
     "in", Known(json.Text(name)), Known(json.Object(fields)) ->
       boolean(otp.find(fields, name) != Error(Nil))
     "in", _, Undefined -> boolean(False)
@@ -133,8 +135,19 @@ fn modulo(one: Int, other: Int) -> Int {
 
 fn same(left: Value, right: Value) -> Bool {
   case left, right {
-    Known(json.Integer(one)), Known(json.Number(other))
-    | Known(json.Number(other)), Known(json.Integer(one))
+    Known(left), Known(right) -> same_json(left, right)
+    _, _ -> left == right
+  }
+}
+
+/// As in Python 1, 1.0 and true are the same.
+fn same_json(left: Json, right: Json) -> Bool {
+  case left, right {
+    json.Boolean(True), _ -> same_json(json.Integer(1), right)
+    json.Boolean(False), _ -> same_json(json.Integer(0), right)
+    _, json.Boolean(_) -> same_json(right, left)
+    json.Integer(one), json.Number(other)
+    | json.Number(other), json.Integer(one)
     -> otp.int_to_float(one) == other
     _, _ -> left == right
   }
@@ -167,6 +180,9 @@ fn lower(text: String) -> String
 @external(erlang, "viva_tensor_template_ffi", "title")
 fn title(text: String) -> String
 
+@external(erlang, "viva_tensor_template_ffi", "title_words")
+fn title_words(text: String) -> String
+
 @external(erlang, "viva_tensor_template_ffi", "length")
 fn length(text: String) -> Int
 
@@ -187,11 +203,21 @@ fn texts(texts: List(String)) -> Result(Value, String) {
   Ok(Known(json.Array(otp.map(texts, json.Text))))
 }
 
+/// What is defined, be it beyond this part of Jinja: templates ask.
+pub const functions = [
+  "range", "dict", "namespace", "raise_exception", "strftime_now", "cycler",
+  "joiner",
+]
+
+@external(erlang, "viva_tensor_template_ffi", "strftime_now")
+fn strftime_now(format: String) -> String
+
 pub fn function(name: String, arguments: List(Json)) -> Result(Value, String) {
   case name, arguments {
     "raise_exception", [json.Text(reason), ..] -> Error(reason)
     "range", [json.Integer(end)] -> range(0, end)
     "range", [json.Integer(start), json.Integer(end)] -> range(start, end)
+    "strftime_now", [json.Text(format)] -> text(strftime_now(format))
     _, _ -> Error(beyond("the function " <> name))
   }
 }
@@ -272,7 +298,7 @@ pub fn apply(
     Undefined, "trim", [] -> text("")
     Known(json.Text(value)), "upper", [] -> text(upper(value))
     Known(json.Text(value)), "lower", [] -> text(lower(value))
-    Known(json.Text(value)), "title", [] -> text(title(value))
+    Known(json.Text(value)), "title", [] -> text(title_words(value))
     Known(json.Text(value)), "length", []
     | Known(json.Text(value)), "count", []
     -> Ok(Known(json.Integer(length(value))))
@@ -337,9 +363,12 @@ pub fn holds(
     "boolean", Known(json.Boolean(_)), [] -> boolean(True)
     "number", Known(json.Integer(_)), []
     | "number", Known(json.Number(_)), []
+    | "number", Known(json.Boolean(_)), []
     -> boolean(True)
     "integer", Known(json.Integer(_)), [] -> boolean(True)
-    "iterable", Known(json.Text(_)), []
+    "iterable", Undefined, []
+    | "sequence", Undefined, []
+    | "iterable", Known(json.Text(_)), []
     | "iterable", Known(json.Array(_)), []
     | "iterable", Known(json.Object(_)), []
     | "sequence", Known(json.Text(_)), []
