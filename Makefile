@@ -108,7 +108,7 @@ quality: build ## what takes minutes: the cost of each weight format, and SmolLM
 	@model=$$(python3 tools/fetch_model.py); gleam run --no-print-progress -m quality/smollm2 -- "$$model"
 
 .PHONY: speed
-speed: ## write the speed table of README.md and draw docs/speed.svg, both from bench/results
+speed: ## write the speed tables of README.md and its translations and draw docs/speed.svg, from bench/results
 	@python3 tools/speed_table.py
 	@python3 tools/speed_chart.py
 

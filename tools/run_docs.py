@@ -213,7 +213,7 @@ def run_erlang(scratch: Path) -> None:
     for document in DOCUMENTS:
         for _, text in blocks(document, "erlang"):
             code = ERLANG_BINDINGS + text.strip().removesuffix(".") + ", halt()."
-            run(["erl", "-noshell", "-eval", code], scratch)
+            run(["erl", "-noshell", "-pa", str(ROOT / "build/dev/erlang/viva_tensor/ebin"), "-eval", code], scratch)
             say(document, "erlang")
 
 
