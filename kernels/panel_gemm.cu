@@ -27,10 +27,26 @@ DEV void panel_tile(u32 index, u32 row_tiles, u32 column_tiles, u32* row_tile, u
   *row_tile = group * 16 + rest % width, *column_tile = rest / width;
 }
 
-// A warp's sums of 16 rows of W with 32 of x, from `row` and `column` on, by way of `stage` (512 words of shared memory): there a lane has
-// neighbours of y side by side. The code of the ends is there once for 16 sums.
-template <class Sum> DEV void panel_write(const PanelProduct& p, u32* stage, const Sum (*s)[4], u32 row, u32 column) {
-  u32 lane = threadIdx.x % 32, own = lane % 16, r = row + own;
+// What a lane multiplies sums with: scales and biases of four of W's 16 rows from `row` on, loaded long before they are needed.
+struct RowEnd {
+  u32 row;
+  float scales[4], biases[4];
+};
+DEV RowEnd row_end(const PanelProduct& p, u32 row) {
+  RowEnd end;
+  end.row = row + threadIdx.x % 4 * 4;
+#pragma unroll
+  for (u32 i = 0; i < 4; i++) {
+    u32 own = min(end.row + i, p.rows - 1);
+    end.scales[i] = p.w_scales[own], end.biases[i] = p.bias ? p.bias[own] : 0;
+  }
+  return end;
+}
+
+// A warp's sums of 16 rows of W with 32 of x, from `column` on, by way of `stage` (512 words of shared memory): there a lane has
+// four neighbours of y. x_scale is that of x's row column + lane. The code of the ends is there once for 16 sums.
+template <class Sum> DEV void panel_write(const PanelProduct& p, u32* stage, const Sum (*s)[4], const RowEnd& end, u32 column, float x_scale) {
+  u32 lane = threadIdx.x % 32;
   __syncwarp();
 #pragma unroll
   for (int j = 0; j < 4; j++)
@@ -40,22 +56,24 @@ template <class Sum> DEV void panel_write(const PanelProduct& p, u32* stage, con
       *(Sum*)(stage + c * 16 + (lane / 4 + i / 2 * 8 ^ (c / 2 % 2) << 3)) = s[j][i];
     }
   __syncwarp();
-  if (r >= p.rows) return;
-  float w_scale = p.w_scales[r], bias = p.bias ? p.bias[r] : 0;
-  float* y = p.y + (u64)column * p.y_stride + r;
-  if (p.mode == 0 && column + 32 <= p.count) {
+  float* y = p.y + (u64)column * p.y_stride + end.row;
+  // Whole vectors, or each by itself.
+  bool whole = p.mode == 0 && column + 32 <= p.count && p.y_stride % 4 == 0;
 #pragma unroll
-    for (int i = 0; i < 16; i++) {
-      u32 c = i * 2 + lane / 16;
-      float sum = (float)*(const Sum*)(stage + c * 16 + (own ^ (c / 2 % 2) << 3));
-      y[(u64)c * p.y_stride] = panel_scaled(p, sum, w_scale, p.x_scales[column + c], bias);
+  for (int i = 0; i < 4; i++) {
+    u32 c = i * 8 + lane / 4;
+    const Sum* sums = (const Sum*)(stage + c * 16 + (lane % 4 * 4 ^ (c / 2 % 2) << 3));
+    float scale = __shfl_sync(~0u, x_scale, c), values[4];
+#pragma unroll
+    for (int k = 0; k < 4; k++) values[k] = panel_scaled(p, (float)sums[k], end.scales[k], scale, end.biases[k]);
+    float* at = y + (u64)c * p.y_stride;
+    if (whole && end.row + 4 <= p.rows) {
+      *(float4*)at = make_float4(values[0], values[1], values[2], values[3]);
+    } else if (column + c < p.count) {
+#pragma unroll
+      for (int k = 0; k < 4; k++)
+        if (end.row + k < p.rows) panel_finish(p, at + k, values[k]);
     }
-    return;
-  }
-#pragma unroll 1
-  for (u32 c = lane / 16; c < 32 && column + c < p.count; c += 2) {
-    float sum = (float)*(const Sum*)(stage + c * 16 + (own ^ (c / 2 % 2) << 3));
-    panel_finish(p, y + (u64)c * p.y_stride, panel_scaled(p, sum, w_scale, p.x_scales[column + c], bias));
   }
 }
 
@@ -132,10 +150,14 @@ template <int KIND> DEV void panel_block(const PanelProduct& p) {
   __syncthreads();
   u32* stage = (u32*)shared_memory() + warp * 512;
 #pragma unroll
-  for (int i = 0; i < 2; i++)
+  for (int i = 0; i < 2; i++) {
+    RowEnd end = row_end(p, row_tile * 128 + warp / 2 * 32 + i * 16);
 #pragma unroll
-    for (int j = 0; j < 8; j += 4)
-      panel_write(p, stage, sums[i] + j, row_tile * 128 + warp / 2 * 32 + i * 16, column_tile * 128 + warp % 2 * 64 + j * 8);
+    for (int j = 0; j < 8; j += 4) {
+      u32 column = column_tile * 128 + warp % 2 * 64 + j * 8;
+      panel_write(p, stage, sums[i] + j, end, column, p.x_scales[column + lane]);
+    }
+  }
 }
 #define PANEL_GEMM(NAME, KIND)                                                                                        \
   extern "C" __global__ void __launch_bounds__(256, 1) panel_gemm_##NAME(PanelProduct p) { panel_block<KIND>(p); }
@@ -190,6 +212,10 @@ template <int KIND> DEV void panel_wide(const PanelProduct& p) {
     for (u32 tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
       u32 row_tile, column_tile;
       panel_tile(tile, row_tiles, column_tiles, &row_tile, &column_tile);
+      RowEnd end = row_end(p, row_tile * 128 + own * 64 + warp * 16);
+      float x_scales[8];
+#pragma unroll
+      for (int i = 0; i < 8; i++) x_scales[i] = p.x_scales[column_tile * 256 + i * 32 + lane];
       for (u32 step = 0; step < p.steps; step++) {
         counter_wait(&full[stage], phase);
         u32 at = base + stage * STAGE;
@@ -226,7 +252,7 @@ template <int KIND> DEV void panel_wide(const PanelProduct& p) {
       if (KIND != INT8_SPARSE24 && tells) counter_arrive(&empty[before]);
 #pragma unroll
       for (int j = 0; j < 32; j += 4)
-        panel_write(p, kept + (own * 4 + warp) * 512, sums + j, row_tile * 128 + own * 64 + warp * 16, column_tile * 256 + j * 8);
+        panel_write(p, kept + (own * 4 + warp) * 512, sums + j, end, column_tile * 256 + j * 8, x_scales[j / 4]);
     }
   }
 }
