@@ -1,6 +1,6 @@
 %% Puts the native library in its place: a prebuilt one from a web server or a folder, or one that cargo builds.
 %%
-%% A prebuilt one goes archive -> sha256 against priv/checksums.txt -> unpacked in memory -> its own header -> a VM of
+%% A prebuilt one goes archive -> sha256 against priv/checksums.txt (or, where there is none, the user's word) -> unpacked in memory -> its own header -> a VM of
 %% its own that loads it -> renamed into place. What fails on the way leaves the library that is there as it was. The
 %% surprise: this is Erlang, so that Mix has it where there is no Gleam, and it never calls viva_tensor_nif, which must
 %% first be loaded when the library is there.
@@ -13,6 +13,7 @@
 
 -define(LIBRARY, "viva_tensor_nif.so").
 -define(VARIABLE, "VIVA_TENSOR_URL").
+-define(SUM_VARIABLE, "VIVA_TENSOR_SHA256").
 
 %% From is none or {some, Place}; How is any or build. {ok, Text} says what is there now, {error, Text} what is wrong.
 install(_, build) ->
@@ -82,16 +83,26 @@ unchanged(Priv) ->
         false -> ""
     end.
 
-%% The line of priv/checksums.txt, as sha256sum writes it: the sum, two spaces, the name.
+%% The sum of priv/checksums.txt; where there is none, as in a checkout, the one that the user vouches for.
 expected(Priv, Name, Version, Target) ->
     Path = filename:join(Priv, "checksums.txt"),
-    Lines =
-        case file:read_file(Path) of
-            {ok, Text} -> [string:lexemes(Line, " *") || Line <- string:lexemes(Text, "\r\n")];
-            {error, Reason} ->
-                throw([Path, ": ", file:format_error(Reason), "; released packages have it, a checkout of the sources",
-                    " is built instead (--build)"])
-        end,
+    case {file:read_file(Path), os:getenv(?SUM_VARIABLE, "")} of
+        {{ok, Text}, _} -> listed(Text, Path, Name, Version, Target);
+        {{error, enoent}, [_ | _] = Sum} -> vouched_for(Sum);
+        {{error, Reason}, _} ->
+            throw([Path, ": ", file:format_error(Reason), "; released packages have it. A checkout of the sources is",
+                " built instead (--build), or say the archive's sha256 in the environment variable ", ?SUM_VARIABLE])
+    end.
+
+vouched_for(Sum) ->
+    case re:run(Sum, "^[0-9a-fA-F]{64}$", [{capture, none}, dollar_endonly]) of
+        match -> text(string:lowercase(Sum));
+        nomatch -> throw([?SUM_VARIABLE, ": expected 64 hexadecimal digits, found ", Sum])
+    end.
+
+%% Each line as sha256sum writes it: the sum, two spaces, the name.
+listed(Text, Path, Name, Version, Target) ->
+    Lines = [string:lexemes(Line, " *") || Line <- string:lexemes(Text, "\r\n")],
     Wanted = text(Name),
     case [Sum || [Sum, Found] <- Lines, Found =:= Wanted] of
         [Sum | _] -> Sum;
@@ -104,6 +115,10 @@ expected(Priv, Name, Version, Target) ->
 get_bytes(<<"http://", _/binary>> = Base, Name) -> download(Base, Name);
 get_bytes(<<"https://", _/binary>> = Base, Name) -> download(Base, Name);
 get_bytes(Folder, Name) ->
+    case binary:match(Folder, <<"://">>) of
+        nomatch -> ok;
+        _ -> throw([Folder, ": expected a URL that begins with http:// or https://, or a folder"])
+    end,
     Path = filename:join(Folder, Name),
     case file:read_file(Path) of
         {ok, Bytes} -> Bytes;
@@ -146,6 +161,8 @@ tls(_) -> [].
 why({failed_connect, Details}) ->
     Reasons = [Reason || {_, _, Reason} <- Details],
     case Reasons of
+        [timeout | _] -> "no connection: no answer in 30 seconds";
+        [Reason | _] when is_atom(Reason) -> ["no connection: ", inet:format_error(Reason)];
         [Reason | _] -> io_lib:format("no connection: ~0tp", [Reason]);
         [] -> io_lib:format("no connection: ~0tp", [Details])
     end;
@@ -157,7 +174,7 @@ check_sum(Bytes, Expected, Name) ->
     case binary:encode_hex(crypto:hash(sha256, Bytes), lowercase) of
         Expected -> ok;
         Found ->
-            throw([Name, ": wrong checksum: sha256 of priv/checksums.txt is ", Expected, ", found ", Found, " in ",
+            throw([Name, ": wrong checksum: expected the sha256 ", Expected, ", found ", Found, " in ",
                 integer_to_list(byte_size(Bytes)), " bytes"])
     end.
 
@@ -204,8 +221,10 @@ put_in_place(Library, Priv, Name) ->
     Beside = filename:join(Priv, "install-" ++ os:getpid() ++ "-" ++ Unique),
     File = filename:join([Beside, "priv", ?LIBRARY]),
     try
-        done(Beside, filelib:ensure_path(filename:join(Beside, "ebin"))),
-        done(Beside, filelib:ensure_path(filename:join(Beside, "priv"))),
+        %% One at a time: filelib:ensure_path does not say that the first was refused.
+        done(Priv, file:make_dir(Beside)),
+        done(Beside, file:make_dir(filename:join(Beside, "ebin"))),
+        done(Beside, file:make_dir(filename:join(Beside, "priv"))),
         done(File, file:write_file(File, Library)),
         try_out(Beside, Name),
         done(Priv, file:rename(File, filename:join(Priv, ?LIBRARY)))

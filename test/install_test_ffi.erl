@@ -4,7 +4,7 @@
 
 -export([serve/2, serve_untrusted/1, has_trusted_list/0, archive/1, elf/1, library/0]).
 -export([checksum/1, priv/2, files/1, read/1, fetch/4, target/1, own_target/0]).
--export([install_command/1, reload/0]).
+-export([install_command/1, reload/0, with_sum/2]).
 
 %% Serves Work a base URL on the loopback. Files are {Name, Body, Manner}: whole, {cut, Bytes}, {status, Number}, or
 %% {moved, Name}.
@@ -156,3 +156,12 @@ reload() ->
         "Say(\"new\", Answer(Load())), Say(\"old\", Answer(Model)), halt()."
     ],
     vm(["-pa", Ebin, "-noshell", "-kernel", "logger_level", "none", "-eval", unicode:characters_to_list(Script)]).
+
+%% The environment variable is taken away again.
+with_sum(Sum, Work) ->
+    os:putenv("VIVA_TENSOR_SHA256", binary_to_list(Sum)),
+    try
+        Work()
+    after
+        os:unsetenv("VIVA_TENSOR_SHA256")
+    end.

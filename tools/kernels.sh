@@ -32,7 +32,8 @@ if [ "$checked$made" = 11 ]; then
     exit 0
 fi
 if [ ! -d "$nvrtc/nvidia" ] && ! ldconfig -p 2>/dev/null | grep -q 'libnvrtc\.so\.1[2-9]'; then
-    python3 -m pip install --quiet --disable-pip-version-check --root-user-action ignore --no-deps --target "$nvrtc.new" nvidia-cuda-nvrtc-cu12
+    # As a variable, because pip before 22.1 does not know the option.
+    PIP_ROOT_USER_ACTION=ignore python3 -m pip install --quiet --disable-pip-version-check --no-deps --target "$nvrtc.new" nvidia-cuda-nvrtc-cu12
     rm -rf "$nvrtc"
     mv "$nvrtc.new" "$nvrtc"
 fi

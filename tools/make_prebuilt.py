@@ -3,10 +3,10 @@
 priv/checksums.txt, the list of all archives of this version in dist/.
 
 Before that the library is looked at: what it is built for, which libraries it needs, how new a glibc has to be, and
-whether the GPU code for any model, kernels/generic.ptxs, is in it and for old enough drivers. The surprise: on Linux the archive's copy differs
-from the built one in a few bytes. The linker marks a version of glibc as needed even where every symbol of it is weak
-and does not need to be there; the copy says so. With --list, priv/checksums.txt is all that is written: so a release
-collects the archives of several machines.
+whether the GPU code for any model, kernels/generic.ptxs, is in it and for old enough drivers; of a Mac's, how new a
+macOS has to be. The surprise: on Linux the archive's copy differs from the built one in a few bytes. The linker marks
+a version of glibc as needed even where every symbol of it is weak and does not need to be there; the copy says so. With --list, priv/checksums.txt is all that is written: so a release
+collects the archives of several machines, and says with --expect how many there have to be.
 """
 
 import argparse
@@ -21,6 +21,7 @@ import sys
 import tarfile
 import zlib
 from pathlib import Path
+from typing import Optional
 
 ROOT = Path(__file__).resolve().parent.parent
 DIST = ROOT / "dist"
@@ -32,6 +33,10 @@ SYSTEM_LIBRARIES = re.compile(r"lib(c|m|gcc_s|dl|pthread|rt)\.so\.\d+|ld-linux[-
 # That of CUDA 12.0, for drivers from 525.60 on.
 PTX = ("8.0", "sm_80")
 MACHINES = {"x86_64": 62, "aarch64": 183}
+# Mach-O's numbers, and those of the commands in its header that are read.
+CPUS = {"x86_64": 0x01000007, "aarch64": 0x0100000C}
+LOAD_DYLIB, LOAD_WEAK_DYLIB, REEXPORT_DYLIB, BUILD_VERSION, MIN_MACOS = 0xC, 0x80000018, 0x8000001F, 0x32, 0x24
+MACOS_FLOOR = (11, 0)
 VERNEED_WEAK = 2
 
 
@@ -108,6 +113,29 @@ def check_linux(data: bytearray, target: str) -> str:
     return f"glibc {newest[0]}.{newest[1]} or newer"
 
 
+def check_macos(data: bytes, target: str) -> str:
+    """A 64-bit little-endian Mach-O library, its libraries and the oldest macOS that loads it."""
+    magic, cpu = struct.unpack_from("<II", data) if len(data) >= 32 else (0, 0)
+    if magic != 0xFEEDFACF or cpu != CPUS.get(target.split("-")[0]):
+        raise Failure(f"the library is not for {target}: magic {magic:#x}, CPU {cpu:#x}")
+    at, needed, oldest = 32, [], None
+    for _ in range(struct.unpack_from("<I", data, 16)[0]):
+        command, size = struct.unpack_from("<II", data, at)
+        if command in (LOAD_DYLIB, LOAD_WEAK_DYLIB, REEXPORT_DYLIB):
+            start = at + struct.unpack_from("<I", data, at + 8)[0]
+            needed.append(data[start : data.index(b"\0", start)].decode())
+        if command in (BUILD_VERSION, MIN_MACOS):
+            number = struct.unpack_from("<I", data, at + (12 if command == BUILD_VERSION else 8))[0]
+            oldest = (number >> 16, number >> 8 & 0xFF)
+        at += size
+    foreign = [name for name in needed if not name.startswith(("/usr/lib/", "/System/Library/"))]
+    if foreign:
+        raise Failure(f"it needs libraries that not every Mac has: {', '.join(foreign)}")
+    if oldest is None or oldest > MACOS_FLOOR:
+        raise Failure(f"it is for macOS {oldest}, newer than {MACOS_FLOOR}: set MACOSX_DEPLOYMENT_TARGET")
+    return f"macOS {oldest[0]}.{oldest[1]} or newer"
+
+
 def check_needed(library: Path) -> None:
     names = re.findall(r"\(NEEDED\).*\[(.*)\]", readelf(library, "--dynamic"))
     foreign = [name for name in names if not SYSTEM_LIBRARIES.fullmatch(name)]
@@ -159,8 +187,11 @@ def archive(data: bytes, path: Path) -> None:
     path.write_bytes(packed.getvalue())
 
 
-def write_list() -> None:
+def write_list(expected: Optional[int]) -> None:
     archives = sorted(DIST.glob(f"viva_tensor_nif-{version()}-*.tar.gz"))
+    if expected is not None and len(archives) != expected:
+        names = ", ".join(file.name for file in archives) or "none"
+        raise Failure(f"there are to be {expected} archives of version {version()} in {DIST}; found {names}")
     lines = [f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n" for file in archives]
     CHECKSUMS.write_text("".join(lines), encoding="utf-8")
     print(f"{CHECKSUMS.relative_to(ROOT)}: {len(lines)} archive(s)")
@@ -177,6 +208,8 @@ def make(library: Path, target: str) -> None:
             check_needed(checked)
             check_weak(checked, says[-1])
             says.append(check_gpu_code(data))
+        elif target.endswith("-macos"):
+            says.append(check_macos(data, target))
     finally:
         checked.unlink(missing_ok=True)
     path = DIST / f"viva_tensor_nif-{version()}-{target}.tar.gz"
@@ -189,12 +222,13 @@ def main() -> None:
     parser.add_argument("--library", type=Path, default=ROOT / "priv" / LIBRARY)
     parser.add_argument("--target", default=this_target(), help="without it: this machine's, %(default)s")
     parser.add_argument("--list", action="store_true", help="write the list of the archives in dist/ and nothing else")
+    parser.add_argument("--expect", type=int, metavar="COUNT", help="how many archives the list is to have")
     options = parser.parse_args()
     DIST.mkdir(exist_ok=True)
     try:
         if not options.list:
             make(options.library, options.target)
-        write_list()
+        write_list(options.expect)
     except (Failure, OSError, subprocess.CalledProcessError) as error:
         sys.exit(f"make_prebuilt: {error}")
 

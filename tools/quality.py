@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Measures what each weight format costs in quality, and writes README.md's table of it, between its two markers.
+"""Measures what each weight format costs in quality, and writes the table of it into README.md and its translations,
+between two markers each.
 
 The measuring is native/engine/examples/quality.rs's, on the CPU: `make quality`. A model's figures go to
-bench/results/quality--<model>.json. With --table nothing is measured and the README's table is written again; with
---check nothing is written, and the exit status says whether the README has the table that would be written.
+bench/results/quality--<model>.json. With --table nothing is measured and the tables are written again; with
+--check nothing is written, and the exit status says whether each README has the table that would be written.
 """
 
 import json
@@ -17,7 +18,30 @@ BEGIN, END = "<!-- quality table: begin -->", "<!-- quality table: end -->"
 RESULTS = ROOT / "bench" / "results"
 TEXT = ROOT / "bench" / "quality.txt"
 GOLDEN = ROOT / "test" / "fixtures" / "smollm2_135m_greedy.json"
-EMPTY = "There are no results in `bench/results/` yet."
+# For each README: the line above the table, its head, and the words in its rows.
+TEXTS = {
+    "README.md": (
+        "{model}, each format packed from its weights; {text}, {positions} predictions; commit {commit}:",
+        "| weights | bits each | perplexity | mean KL, nat | top-1 equal | greedy answers equal |",
+        ", blocks of {columns} columns",
+        "{equal} of {cases}",
+        "There are no results in `bench/results/` yet.",
+    ),
+    "docs/pt-br/README.md": (
+        "{model}, cada formato compactado a partir dos seus pesos; {text}, {positions} previsões; commit {commit}:",
+        "| pesos | bits cada | perplexidade | KL média, nat | top-1 igual | respostas gulosas iguais |",
+        ", blocos de {columns} colunas",
+        "{equal} de {cases}",
+        "Ainda não há resultados em `bench/results/`.",
+    ),
+    "docs/zh-cn/README.md": (
+        "{model}，各格式由它的权重打包而来；{text}，{positions} 次预测；提交 {commit}：",
+        "| 权重 | 每个位数 | 困惑度 | 平均 KL（nat） | top-1 相同 | 贪心回答相同 |",
+        "，每 {columns} 列一块",
+        "{cases} 个中 {equal} 个",
+        "`bench/results/` 中还没有结果。",
+    ),
+}
 
 
 def commit() -> str:
@@ -37,26 +61,24 @@ def measure(model: Path) -> None:
     file.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 
-def table(result: dict) -> str:
+def table(result: dict, texts: tuple[str, ...]) -> str:
+    above, head, blocks, share, _ = texts
     first = result["formats"][0]
-    lines = [
-        f"{result['model']}, each format packed from its weights; {result['text']}, {first['positions']} predictions; "
-        f"commit {result['commit']}:",
-        "",
-        "| weights | bits each | perplexity | mean KL, nat | top-1 equal | greedy answers equal |",
-        "|---" + "|---:" * 5 + "|",
-    ]
+    names = {"model": result["model"], "text": result["text"], "commit": result["commit"]}
+    lines = [above.format(positions=first["positions"], **names), "", head, "|---" + "|---:" * 5 + "|"]
     for row in result["formats"]:
+        weights = re.sub(r", blocks of (\d+) columns", lambda found: blocks.format(columns=found[1]), row["weights"])
+        equal = share.format(equal=row["greedy_equal"], cases=row["greedy_cases"])
         lines.append(
-            f"| {row['weights']} | {row['bits_a_weight']:.2f} | {row['perplexity']:.3f} | {row['mean_kl_nat']:.4f} | "
-            f"{row['top1_agreement']:.1%} | {row['greedy_equal']} of {row['greedy_cases']} |"
+            f"| {weights} | {row['bits_a_weight']:.2f} | {row['perplexity']:.3f} | {row['mean_kl_nat']:.4f} | "
+            f"{row['top1_agreement']:.1%} | {equal} |"
         )
     return "\n".join(lines)
 
 
-def tables() -> str:
+def tables(texts: tuple[str, ...]) -> str:
     results = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(RESULTS.glob("quality--*.json"))]
-    return "\n\n".join(table(result) for result in results) or EMPTY
+    return "\n\n".join(table(result, texts) for result in results) or texts[-1]
 
 
 def main() -> None:
@@ -66,15 +88,17 @@ def main() -> None:
             sys.exit("usage: quality.py MODEL... | --table | --check")
         for model in arguments:
             measure(Path(model))
-    readme = ROOT / "README.md"
-    text = readme.read_text(encoding="utf-8")
     pattern = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
-    if len(pattern.findall(text)) != 1:
-        sys.exit(f"quality: README.md needs {BEGIN} and {END}, once each.")
-    wanted = pattern.sub(lambda _: f"{BEGIN}\n{tables()}\n{END}", text)
-    if arguments == ["--check"]:
-        sys.exit(0 if wanted == text else "quality: README.md is not what bench/results says.")
-    if wanted != text:
+    for name, texts in TEXTS.items():
+        readme = ROOT / name
+        text = readme.read_text(encoding="utf-8")
+        if len(pattern.findall(text)) != 1:
+            sys.exit(f"quality: {name} needs {BEGIN} and {END}, once each.")
+        wanted = pattern.sub(lambda _, texts=texts: f"{BEGIN}\n{tables(texts)}\n{END}", text)
+        if wanted == text:
+            continue
+        if arguments == ["--check"]:
+            sys.exit(f"quality: {name} is not what bench/results says; python3 tools/quality.py --table writes it.")
         readme.write_text(wanted, encoding="utf-8")
 
 

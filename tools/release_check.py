@@ -2,7 +2,8 @@
 """Whether the files that say this package's version all say the same.
 
 gleam.toml is asked first, the others are to follow it: mix.exs, native/Cargo.toml and its lock, and the first heading
-of CHANGELOG.md. A heading with "not released yet" is told about, because a release takes these words away.
+of CHANGELOG.md. A heading with "not released yet" is told about, because a release takes these words away. With a tag as argument, that
+of a release, the tag is to be the version behind a v.
 """
 
 import re
@@ -28,6 +29,7 @@ def main() -> None:
     found |= {f"native/Cargo.lock, {name}": version for name, version in locked}
     wanted = found["gleam.toml"]
     wrong = [f"{place} says {version}" for place, version in found.items() if version != wanted]
+    wrong += [f"the tag is {tag}" for tag in sys.argv[1:] if tag != f"v{wanted}"]
     if not locked:
         wrong.append("native/Cargo.lock does not name viva_tensor's crates")
     if wrong:

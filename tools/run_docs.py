@@ -6,7 +6,7 @@ a folder outside the tree in which `model.gguf` and `path/to/model.safetensors` 
 that is built here. What the package does not depend on and an example uses (gleam/io, Plug.Conn) is there as a
 stand-in of a few lines. Of shell commands, those of the command line run there; those of make and Python have to name
 a target or a file that exists. Links between the files have to lead somewhere, and a translation's code is the original's, less
-the comments; with --strict that of README.md, too.
+the comments, as are the names and figures in its tables; with --strict those of README.md, too.
 
 The surprise: an Elixir program is padded with empty lines, so that an error names the line of the document.
 """
@@ -271,18 +271,27 @@ def code(document: Path) -> list[str]:
     return [line for line in lines if line.strip() and not re.match(r"\s*(//|#)", line)]
 
 
+def figures(document: Path) -> list[list[str]]:
+    """The names and numbers in each row of the tables; a translation may turn them around within a row."""
+    rows = re.findall(r"^\|.*", BLOCK.sub("", document.read_text(encoding="utf-8")), re.MULTILINE)
+    return [sorted(re.findall(r"`[^`]*`|\d+(?:\.\d+)?", row)) for row in rows]
+
+
 def check_translations(strict: bool) -> None:
     """A README that lags behind is told about; what it shows has to run in any case."""
     for language in TRANSLATIONS:
         for name in ("README.md", "getting_started.md"):
             document = ROOT / "docs" / language / name
             source = ROOT / original(document)
-            if code(document) == code(source):
+            parts = [("code", code), ("tables", figures)]
+            other = [what for what, read in parts if read(document) != read(source)]
+            behind = f"{name_of(document)} has other {' and '.join(other)} than {name_of(source)}"
+            if not other:
                 say(document, "same")
             elif strict or name != "README.md":
-                raise Failure(f"{name_of(document)} has other code than {name_of(source)}")
+                raise Failure(behind)
             else:
-                print(f"behind  same    {name_of(document)} has other code than {name_of(source)}", flush=True)
+                print(f"behind  same    {behind}", flush=True)
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Writes the speed table of README.md and of its translations, between two markers each, from what bench/results/*.json
-say.
+say; and copies the figures of README.md's table of a GPU, which is written by hand, into the translations.
 
 A table belongs to one machine and one commit. With --check nothing is written, and the exit status says whether each
 README has the tables that would be written.
@@ -13,6 +13,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- speed table: begin -->", "<!-- speed table: end -->"
+GPU_BEGIN, GPU_END = "<!-- gpu table: begin -->", "<!-- gpu table: end -->"
+# The head of that table in each translation.
+GPU_HEADS = {
+    "docs/pt-br/README.md": "| modelo | pesos | decodificação, tokens por segundo | GB/s | da leitura | oito sequências | "
+    "prefill, tokens por segundo |",
+    "docs/zh-cn/README.md": "| 模型 | 权重 | 解码，每秒 token 数 | GB/s | 占读取速度 | 八个序列 | 预填充，每秒 token 数 |",
+}
 # What a result of tools/bench.py has at least; other files have tables of their own.
 NEEDED = {
     "kind",
@@ -90,18 +97,28 @@ def tables(texts: tuple[str, str, str]) -> str:
     return "\n\n".join(table(texts, *key, results) for key, results in sorted(groups().items())) or texts[2]
 
 
+def between(begin: str, end: str, name: str, text: str) -> re.Match:
+    found = list(re.finditer(f"(?<={re.escape(begin)}\\n).*?(?=\\n{re.escape(end)})", text, re.DOTALL))
+    if len(found) != 1:
+        sys.exit(f"speed_table: {name} needs {begin} and {end}, once each.")
+    return found[0]
+
+
 def main() -> None:
-    pattern = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
+    english = (ROOT / "README.md").read_text(encoding="utf-8")
+    gpu_rows = between(GPU_BEGIN, GPU_END, "README.md", english).group().splitlines()[1:]
     for name, texts in TEXTS.items():
         readme = ROOT / name
         text = readme.read_text(encoding="utf-8")
-        if len(pattern.findall(text)) != 1:
-            sys.exit(f"speed_table: {name} needs {BEGIN} and {END}, once each.")
-        wanted = pattern.sub(lambda _, texts=texts: f"{BEGIN}\n{tables(texts)}\n{END}", text)
+        place = between(BEGIN, END, name, text)
+        wanted = text[: place.start()] + tables(texts) + text[place.end() :]
+        if name in GPU_HEADS:
+            place = between(GPU_BEGIN, GPU_END, name, wanted)
+            wanted = wanted[: place.start()] + "\n".join([GPU_HEADS[name], *gpu_rows]) + wanted[place.end() :]
         if wanted == text:
             continue
         if sys.argv[1:] == ["--check"]:
-            sys.exit(f"speed_table: {name} is not what bench/results says; make speed writes it.")
+            sys.exit(f"speed_table: {name} is not what bench/results and README.md say; make speed writes it.")
         readme.write_text(wanted, encoding="utf-8")
 
 

@@ -56,7 +56,9 @@ class Scratch:
                         link.symlink_to(program)
         return str(programs)
 
-    def run(self, project: str, command: str, expected: list[str], *, without=(), status=0, **variables: str) -> str:
+    def run(
+        self, project: str, command: str, expected: list[str], *, without=(), status=0, user=None, **variables: str
+    ) -> str:
         environment = {key: value for key, value in os.environ.items() if key != "VIVA_TENSOR_URL"}
         environment |= {"PATH": self.programs(*without)} if without else {}
         # cargo is also found in the home folder.
@@ -64,7 +66,7 @@ class Scratch:
         environment |= {"ELIXIR_ERL_OPTIONS": "+fnu", "MIX_ENV": "test", **variables}
         done = subprocess.run(
             command, shell=True, cwd=self.folder / project, env=environment, text=True, errors="replace",
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, user=user, group=user,
         )  # fmt: skip
         missing = [text for text in expected if text not in done.stdout]
         if done.returncode != status or missing:
@@ -123,6 +125,15 @@ def gleam_package(it: Scratch) -> None:
     it.run(app, f"{INSTALL} --from {it.url}/nowhere", ["404"], status=1)
     it.run(app, f"{INSTALL} --from {it.url}", ["is in place", "cpu   available  native library"])
     it.run(app, "gleam test", ["3 tests passed, computed by: cpu"])
+    # Who may not write there is told so. Root may write anywhere, and so becomes somebody else.
+    priv = package / "priv"
+    priv.chmod(0o555)
+    user = 65534 if os.geteuid() == 0 else None
+    ask = f'viva_tensor_install:install({{some, <<"{it.url}">>}}, any)'
+    code = f"{{error, Reason}} = {ask}, io:put_chars(Reason), halt()."
+    erl = f"erl -boot no_dot_erlang -noshell -pa build/dev/erlang/viva_tensor/ebin -eval '{code}'"
+    it.run(app, erl, ["priv: permission denied", "unchanged"], user=user)
+    priv.chmod(0o755)
     # A library that is damaged on its way leaves that one where it is.
     (package / "priv/checksums.txt").write_text(
         "".join("0" * 64 + line[64:] for line in open(package / "priv/checksums.txt", encoding="utf-8")),
@@ -170,6 +181,19 @@ def mix_package_fallback(it: Scratch) -> None:
     it.run(app, "mix test", ["computed by: cpu", "2 tests, 0 failures"], without=without)
 
 
+def mix_checkout_prebuilt(it: Scratch) -> None:
+    """Mix, a checkout without cargo and gleam: the library is fetched with the sum that the user vouches for."""
+    app = it.project("elixir_app", it.checkout())
+    without = ["cargo", "gleam"]
+    archive = next(DIST.glob("viva_tensor_nif-*-linux-gnu.tar.gz"))
+    wrong, right = "0" * 64, hashlib.sha256(archive.read_bytes()).hexdigest()
+    variables = {"without": without, "VIVA_TENSOR_URL": it.url}
+    it.run(app, "mix compile", ["VIVA_TENSOR_SHA256", "no native library"], **variables)
+    it.run(app, "mix viva_tensor.install", ["wrong checksum"], status=1, VIVA_TENSOR_SHA256=wrong, **variables)
+    said = ["is in place", "computed by: cpu", "2 tests, 0 failures"]
+    it.run(app, "mix test", said, VIVA_TENSOR_SHA256=right, **variables)
+
+
 def mix_gleam(it: Scratch) -> None:
     """Mix, a checkout with gleam, without cargo and library: the Gleam modules are compiled in."""
     app = it.project("elixir_app", it.checkout())
@@ -186,7 +210,8 @@ def mix_nothing(it: Scratch) -> None:
     it.run(app, ask, said, without=without)
 
 
-WAYS = [gleam_package, gleam_path, mix_cargo, mix_package_prebuilt, mix_package_fallback, mix_gleam, mix_nothing]
+WAYS = [gleam_package, gleam_path, mix_cargo, mix_package_prebuilt, mix_package_fallback, mix_checkout_prebuilt]
+WAYS += [mix_gleam, mix_nothing]
 
 
 def main() -> None:
@@ -198,9 +223,10 @@ def main() -> None:
     if unknown := sorted(set(options.ways) - set(names)):
         parser.error(f"unknown: {', '.join(unknown)}")
     chosen = [way for way in WAYS if not options.ways or way.__name__ in options.ways]
-    if any("package" in way.__name__ for way in chosen) and not list(DIST.glob("viva_tensor-*.tar")):
+    if any("package" in way.__name__ or "prebuilt" in way.__name__ for way in chosen) and not list(DIST.glob("viva_tensor-*.tar")):
         sys.exit("try_package: there is no package in dist/: make package")
     folder = Path(tempfile.mkdtemp(prefix="viva_tensor_"))
+    folder.chmod(0o755)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(DIST)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     failed = False

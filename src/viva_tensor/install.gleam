@@ -28,7 +28,8 @@ const help = "Puts viva_tensor's native library in its place.
 
 A fetched library has to have the sha256 that this package's
 priv/checksums.txt says, and to load in a VM of its own, before it takes the
-place of the one that is there.
+place of the one that is there. In a checkout, which has no such list, the
+environment variable VIVA_TENSOR_SHA256 says it.
 "
 
 type How {

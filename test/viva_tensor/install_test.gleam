@@ -57,6 +57,9 @@ fn target(architecture: String) -> String
 @external(erlang, "install_test_ffi", "own_target")
 fn own_target() -> String
 
+@external(erlang, "install_test_ffi", "with_sum")
+fn with_sum(sum: String, work: fn() -> a) -> a
+
 @external(erlang, "install_test_ffi", "install_command")
 fn install_command(words: List(String)) -> #(Int, String)
 
@@ -110,7 +113,12 @@ pub fn what_the_server_does_not_have_is_refused_test() {
 
 pub fn a_server_that_is_not_there_is_refused_test() {
   let gone = serve([], fn(url) { url })
-  refused(gone, intel, checksum(good()), [gone, "econnrefused"])
+  refused(gone, intel, checksum(good()), [gone, "connection refused"])
+}
+
+pub fn another_scheme_is_refused_test() {
+  let words = ["ftp://somewhere", "https://", "or a folder"]
+  refused("ftp://somewhere", intel, checksum(good()), words)
 }
 
 pub fn a_server_that_nobody_vouches_for_is_refused_test() {
@@ -175,6 +183,31 @@ pub fn without_a_list_nothing_is_fetched_test() {
   let assert Error(reason) = fetch("anywhere", folder, "1.2.3", intel)
   let assert Ok(_) = otp.split_once(reason, at: "checksums.txt: no such file")
   assert files(folder) == ["viva_tensor_nif.so"]
+}
+
+/// In a checkout the user vouches for a sum; a list, where there is one, counts
+/// alone.
+pub fn a_sum_of_the_user_test() {
+  use url <- serve([#(name(intel), good(), Whole)])
+  let fetch_with = fn(sum, folder) {
+    use <- with_sum(sum)
+    let assert Error(reason) = fetch(url, folder, "1.2.3", intel)
+    reason
+  }
+  let bare = fn() { priv(["viva_tensor_nif.so"], ["old"]) }
+  let wrong = checksum(bytes("something else"))
+  let listed =
+    priv(["checksums.txt"], [checksum(good()) <> "  " <> name(intel) <> "\n"])
+  use #(reason, words) <- support.each([
+    #(fetch_with("", bare()), ["checksums.txt: ", "VIVA_TENSOR_SHA256"]),
+    #(fetch_with("12ab", bare()), ["64 hexadecimal digits, found 12ab"]),
+    #(fetch_with(wrong, bare()), ["wrong checksum", wrong, "unchanged"]),
+    // Right sums: what is in that archive is no library, and so does not load.
+    #(fetch_with(checksum(good()), bare()), ["cannot be loaded", "unchanged"]),
+    #(fetch_with(wrong, listed), ["cannot be loaded"]),
+  ])
+  use word <- support.each(words)
+  let assert #(_, _, Ok(_)) = #(reason, word, otp.split_once(reason, at: word))
 }
 
 pub fn a_folder_that_cannot_be_read_is_refused_test() {

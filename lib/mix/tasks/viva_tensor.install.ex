@@ -12,7 +12,7 @@ defmodule Mix.Tasks.VivaTensor.Install do
 
   With neither, it is built where the sources and cargo are there. A fetched library has to have the sha256 that
   this package's `priv/checksums.txt` says, and to load in a VM of its own, before it takes the place of the one that
-  is there.
+  is there. In a checkout, which has no such list, the environment variable VIVA_TENSOR_SHA256 says it.
   """
   use Mix.Task
 

@@ -196,14 +196,18 @@ impl Matrix {
         self.scales.as_floats().as_ptr().wrapping_add(at)
     }
 
+    /// The bias of a tile's rows, sixteen floats.
+    #[inline(always)]
+    pub(super) fn bias(&self, tile: usize) -> Option<&[f32]> {
+        self.bias.get(tile * LANES..(tile + 1) * LANES)
+    }
+
     /// The bias of a tile, as the start of its accumulators would make the sum differ from `x W^T + b`.
     #[inline(always)]
     unsafe fn biased<S: Simd>(&self, tile: usize, sum: S::F) -> S::F {
-        if self.bias.is_empty() {
-            return sum;
-        }
-        // SAFETY: bias, when there, has sixteen floats for each tile.
-        unsafe { S::add(sum, S::load(self.bias.as_ptr().add(tile * LANES))) }
+        let Some(bias) = self.bias(tile) else { return sum };
+        // SAFETY: they are sixteen floats.
+        unsafe { S::add(sum, S::load(bias.as_ptr())) }
     }
 }
 
@@ -352,6 +356,15 @@ unsafe fn dot(level: Level, matrix: &Matrix, tiles: Range<usize>, input: Rows, o
     }
     // SAFETY: the caller's contract.
     unsafe {
+        #[cfg(target_arch = "x86_64")]
+        if level == Level::Avx2 {
+            match matrix.format {
+                Format::F8E4m3 if !matrix.far => return super::dot_avx2::f8_e4m3(matrix, tiles, input.at, output.at),
+                Format::Int4 => return super::dot_avx2::int4(matrix, tiles, input.at, output.at),
+                _ => {}
+            }
+        }
+        // SAFETY: as above.
         with_format!(matrix.format, U => {
             #[inline(always)]
             unsafe fn run<S: Simd>(m: &Matrix, tiles: Range<usize>, x: *const f32, out: *mut f32) {

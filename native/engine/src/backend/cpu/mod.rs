@@ -4,6 +4,8 @@ pub mod attention;
 mod codes;
 #[cfg(target_arch = "x86_64")]
 mod codes_avx2;
+#[cfg(target_arch = "x86_64")]
+mod dot_avx2;
 pub mod forward;
 pub mod gang;
 pub mod kv_cache;

@@ -217,7 +217,7 @@ unsafe fn e4m3<S: Simd>(tile: *const u8) -> S::F {
 }
 
 /// 2^120
-const UNBIAS: f32 = f32::from_bits((127 + 120) << 23);
+pub const UNBIAS: f32 = f32::from_bits((127 + 120) << 23);
 /// Scales below this may be multiplied by `UNBIAS` first: one multiplication for each weight instead of two.
 pub const FAR_SCALE: f32 = 128.0;
 
