@@ -65,22 +65,26 @@ struct Source {
   u32 w_row, w_rows, w_step, x_row, x_rows, cols, x_stride, piece;
 };
 
-template <int ROWS, int THREADS> DEV void load_stage(const Source& from, u32 stage, u32 k) {
+// The tokens' part of a stage.
+template <int THREADS> DEV void load_tokens(const Source& from, u32 stage, u32 k) {
   u32 column = k + from.piece * 8, row = threadIdx.x / 8;
-  bool inside = column < from.cols;
   // THREADS / 8 is a multiple of 8, so that all of a thread's rows exchange alike.
   u32 to = stage + row * TILE_BYTES + ((from.piece ^ (row & 7)) << 4);
 #pragma unroll
   for (int i = 0; i < TILE_TOKENS * 8 / THREADS; i++) {
     u32 r = from.x_row + i * (THREADS / 8);
-    bool wanted = inside && r < from.x_rows;
+    bool wanted = column < from.cols && r < from.x_rows;
     copy_async(to + i * (THREADS / 8) * TILE_BYTES, from.x + (wanted ? (u64)r * from.x_stride + column : 0), wanted);
   }
-  to += TILE_TOKENS * TILE_BYTES;
+}
+template <int ROWS, int THREADS> DEV void load_stage(const Source& from, u32 stage, u32 k) {
+  load_tokens<THREADS>(from, stage, k);
+  u32 column = k + from.piece * 8, row = threadIdx.x / 8;
+  u32 to = stage + (TILE_TOKENS + row) * TILE_BYTES + ((from.piece ^ (row & 7)) << 4);
 #pragma unroll
   for (int i = 0; i < ROWS * 8 / THREADS; i++) {
     u32 r = from.w_row + i * from.w_step;
-    bool wanted = inside && r < from.w_rows;
+    bool wanted = column < from.cols && r < from.w_rows;
     copy_async(to + i * (THREADS / 8) * TILE_BYTES, from.w + (wanted ? (u64)r * from.cols + column : 0), wanted);
   }
 }

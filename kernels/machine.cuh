@@ -227,4 +227,39 @@ DEV void wgmma(float (&s)[8][4], u64 x, u64 w) {
       : WGMMA_SUMS(s, 0), WGMMA_SUMS(s, 4)
       : "l"(x), "l"(w));
 }
+// s[64 rows][tokens] += w[64][16] x[tokens][16]; w in registers, as operand A of `mma_f16` for 16 rows of each warp. They are read
+// until `wgmma_wait_all`.
+DEV void wgmma(float (&s)[16][4], const u32 (&w)[4], u64 x) {
+  asm volatile(
+      "{.reg .pred p; setp.ne.b32 p, 1, 0;\n"
+      "wgmma.mma_async.sync.aligned.m64n128k16.f32.f16.f16 {"
+      "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,"
+      "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,"
+      "%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,"
+      "%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63}, {%64,%65,%66,%67}, %68, p, 1, 1, 0;}\n"
+      : WGMMA_SUMS(s, 0), WGMMA_SUMS(s, 4), WGMMA_SUMS(s, 8), WGMMA_SUMS(s, 12)
+      : "r"(w[0]), "r"(w[1]), "r"(w[2]), "r"(w[3]), "l"(x));
+}
+DEV void wgmma(float (&s)[8][4], const u32 (&w)[4], u64 x) {
+  asm volatile(
+      "{.reg .pred p; setp.ne.b32 p, 1, 0;\n"
+      "wgmma.mma_async.sync.aligned.m64n64k16.f32.f16.f16 {"
+      "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,"
+      "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31}, {%32,%33,%34,%35}, %36, p, 1, 1, 0;}\n"
+      : WGMMA_SUMS(s, 0), WGMMA_SUMS(s, 4)
+      : "r"(w[0]), "r"(w[1]), "r"(w[2]), "r"(w[3]), "l"(x));
+}
+DEV void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+// Sums and operands are this thread's again.
+template <int N> DEV void wgmma_wait_all(float (&s)[N][4], u32 (&w)[4][4]) {
+  asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
+#pragma unroll
+  for (int i = 0; i < N; i++)
+#pragma unroll
+    for (int j = 0; j < 4; j++) asm volatile("" : "+f"(s[i][j])::"memory");
+#pragma unroll
+  for (int i = 0; i < 4; i++)
+#pragma unroll
+    for (int j = 0; j < 4; j++) asm volatile("" : "+r"(w[i][j])::"memory");
+}
 #endif

@@ -39,7 +39,6 @@ DEV void copy_shared(void* to, const void* from, u32 bytes, u64* counter) {
 }
 // Rows of 16 bytes, eight of them 128 bytes; `piece_bytes` on the way to a row's next 16 bytes.
 DEV u64 wgmma_pieces(u32 at, u32 piece_bytes) { return (u64)(at >> 4 & 0x3fff) | (u64)(piece_bytes >> 4) << 16 | 8ull << 32; }
-DEV void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
 template <int N> DEV void wgmma_wait() { asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(N) : "memory"); }
 // The sums are what they are only from here on.
 template <class T> DEV void wgmma_settle(T (&s)[32][4]) {

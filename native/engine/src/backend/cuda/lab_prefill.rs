@@ -6,6 +6,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
 use bytemuck::cast_slice;
 
+pub use super::prefill::Tiles;
 use super::{
     argument::kernel_name,
     driver::{Device, Memory, Stream},
@@ -31,13 +32,6 @@ pub enum After {
     /// Of two matrices: activation(first) * second.
     Gated(Activation),
     Activated(Activation),
-}
-
-/// Which kernel multiplies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tiles {
-    Rows128,
-    Rows64,
 }
 
 /// A sequence of bf16 keys and values, whose last positions are the rows of the chunk.
@@ -138,7 +132,7 @@ impl PromptLab {
             matrices.iter().map(|matrix| self.plane(matrix.rows(), &[], before)).collect::<Result<Vec<_>>>()?;
         let parts: Vec<_> = matrices.iter().copied().zip(&outputs).collect();
         prefill.round(&self.stream, &input, cols, count as u32)?;
-        prefill.multiply_by(pick(&prefill, by), &self.stream, &parts, &prefill.rounded, count as u32, mode(after))?;
+        prefill.multiply_by(by, &self.stream, &parts, &prefill.rounded, count as u32, mode(after))?;
         let written = if matches!(after, After::Gated(_)) { 1 } else { parts.len() };
         parts.iter().take(written).map(|(matrix, output)| self.rows(output, count, matrix.rows(), before)).collect()
     }
@@ -209,7 +203,6 @@ impl PromptLab {
         let prefill = self.prefill(matrices)?;
         let outputs = matrices.iter().map(|matrix| self.plane(matrix.rows(), &[], 0.0)).collect::<Result<Vec<_>>>()?;
         let parts: Vec<_> = matrices.iter().copied().zip(&outputs).collect();
-        let gemm = pick(&prefill, by);
         let cols = matrices.first().map_or(0, |matrix| matrix.cols());
         // Numbers that differ: zeros take less power, and with it less time.
         let x: Vec<f32> = (0..count * cols).map(|i| (i as f32 * 0.618_034).fract() - 0.5).collect();
@@ -219,19 +212,12 @@ impl PromptLab {
         for _ in 0..5 {
             let start = Instant::now();
             for _ in 0..20 {
-                prefill.multiply_by(gemm, &self.stream, &parts, &prefill.rounded, count as u32, mode(after))?;
+                prefill.multiply_by(by, &self.stream, &parts, &prefill.rounded, count as u32, mode(after))?;
             }
             self.stream.wait()?;
             best = best.min(start.elapsed().as_secs_f64() / 20.0);
         }
         Ok(best)
-    }
-}
-
-fn pick(prefill: &Prefill, by: Tiles) -> &super::prefill::Gemm {
-    match by {
-        Tiles::Rows128 => &prefill.gemms[0],
-        Tiles::Rows64 => &prefill.gemms[1],
     }
 }
 

@@ -1,7 +1,8 @@
 //! A prompt's chunk through a layer on tensor cores: activations and weights as f16 with a power of two a row, f32 sums.
 //!
 //! norm_half and round_rows make a product's input, halve_<format> makes f16 of weights that are stored otherwise, in
-//! memory that the next product uses again, and kernels/gemm.cu multiplies; attention is kernels/flash.cu.
+//! memory that the next product uses again, and kernels/gemm.cu multiplies; attention is kernels/flash.cu. On Hopper
+//! kernels/gemm_f8.cu multiplies F8_E4M3 weights as they are.
 //!
 //! The one surprise: a model whose layers hold F32 weights, or whose cache is f32, has no `Prefill`. Who keeps 24 bits
 //! wants them, so its prompts run through the products of decoding, which are exact in the weights.
@@ -30,11 +31,14 @@ use crate::{
 const TILE_TOKENS: u32 = 128;
 const STAGES: u32 = 3;
 const ROW_BYTES: u32 = 128;
+// As in kernels/gemm_f8.cu.
+const CODE_STAGES: u32 = 4;
+const CODE_ROW_BYTES: u32 = 80;
 const FLASH_ROWS: u32 = 64;
 /// Matrices of one launch.
 const PARTS: usize = 3;
 
-/// One kernel of kernels/gemm.cu.
+/// One kernel of kernels/gemm.cu or kernels/gemm_f8.cu.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Gemm {
     kernel: Kernel,
@@ -50,6 +54,17 @@ impl Gemm {
         let shared = STAGES * (TILE_TOKENS + rows) * ROW_BYTES;
         kernel.allow_shared(shared)?;
         Ok(Gemm { kernel, rows, threads: if is_wide { 256 } else { 128 }, shared })
+    }
+
+    /// Those for codes, where they were compiled.
+    fn codes(module: &Module) -> Result<Option<[Gemm; 2]>> {
+        let gemm = |rows: u32| -> Result<Option<Gemm>> {
+            let Some(kernel) = module.find(&format!("gemm_f8_{rows}"))? else { return Ok(None) };
+            let shared = CODE_STAGES * (TILE_TOKENS * ROW_BYTES + rows * CODE_ROW_BYTES);
+            kernel.allow_shared(shared)?;
+            Ok(Some(Gemm { kernel, rows, threads: 256, shared }))
+        };
+        Ok(gemm(128)?.zip(gemm(64)?).map(|(wide, narrow)| [wide, narrow]))
     }
 }
 
@@ -71,7 +86,9 @@ impl Halves {
 /// What prompts need beside a `Pass`.
 pub(super) struct Prefill {
     /// Tiles of 128 rows, of 64 rows.
-    pub gemms: [Gemm; 2],
+    gemms: [Gemm; 2],
+    /// The same for matrices of which `has_codes` is true.
+    codes: Option<[Gemm; 2]>,
     halve: HashMap<Format, Kernel>,
     round_rows: Kernel,
     norm_half: Kernel,
@@ -100,6 +117,18 @@ fn half_bytes(matrix: &Matrix) -> usize {
         Format::F16 => 0,
         _ => (matrix.rows() * matrix.cols().next_multiple_of(8) * 2).next_multiple_of(256),
     }
+}
+
+/// Whether a matrix has what kernels/gemm_f8.cu reads: F8_E4M3 with a scale a row at most, in pieces of sixteen.
+fn has_codes(matrix: &Matrix) -> bool {
+    matrix.format() == Format::F8E4m3 && matrix.matrix().scale_blocks <= 1 && matrix.cols().is_multiple_of(16)
+}
+
+/// Tiles of 128 or of 64 rows of W.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tiles {
+    Rows128,
+    Rows64,
 }
 
 impl Prefill {
@@ -135,7 +164,12 @@ impl Prefill {
             }
             _ => None,
         };
-        let matrices = || launches.iter().flatten();
+        let codes = Gemm::codes(module)?;
+        let halved: Vec<&Vec<&Matrix>> = launches
+            .iter()
+            .filter(|launch| codes.is_none() || !launch.iter().all(|matrix| has_codes(matrix)))
+            .collect();
+        let matrices = || halved.iter().copied().flatten();
         let formats: BTreeSet<Format> = matrices().map(|matrix| matrix.format()).collect();
         let named = |prefix: &str| -> Result<HashMap<Format, Kernel>> {
             let stored_otherwise = formats.iter().filter(|format| **format != Format::F16);
@@ -143,12 +177,13 @@ impl Prefill {
                 .map(|format| Ok((*format, module.kernel(&format!("{prefix}_{}", kernel_name(*format)))?)))
                 .collect()
         };
-        let widths = matrices().map(|matrix| matrix.cols());
+        let widths = launches.iter().flatten().map(|matrix| matrix.cols());
         let width = widths.max().unwrap_or(0);
-        let bytes = launches.iter().map(|launch| launch.iter().map(|matrix| half_bytes(matrix)).sum::<usize>());
+        let bytes = halved.iter().map(|launch| launch.iter().map(|matrix| half_bytes(matrix)).sum::<usize>());
         let scales = row_scales(device, &named("scale")?, matrices().copied())?;
         Ok(Prefill {
             gemms,
+            codes,
             halve: named("halve")?,
             round_rows: module.kernel("round_rows")?,
             norm_half: module.kernel("norm_half")?,
@@ -245,13 +280,13 @@ impl Prefill {
         count: u32,
         mode: Mode,
     ) -> Result<()> {
-        self.multiply_by(self.gemm(parts, mode), stream, parts, input, count, mode)
+        self.multiply_by(self.tiles(parts, mode), stream, parts, input, count, mode)
     }
 
-    /// The same by one of the kernels.
+    /// The same with given tiles.
     pub fn multiply_by(
         &self,
-        gemm: &Gemm,
+        of: Tiles,
         stream: &Stream,
         parts: &[(&Matrix, &Plane)],
         input: &Halves,
@@ -260,9 +295,12 @@ impl Prefill {
     ) -> Result<()> {
         let none = MatrixArgument { weights: 0, scales: 0, bias: 0, rows: 0, cols: 0, scale_cols: 1, scale_blocks: 1 };
         let (mut matrices, mut outputs, mut strides) = ([none; PARTS], [0; PARTS], [0; PARTS]);
+        let codes = self.codes.as_ref().filter(|_| parts.iter().all(|(matrix, _)| has_codes(matrix)));
+        let [wide, narrow] = codes.unwrap_or(&self.gemms);
+        let gemm = if of == Tiles::Rows128 { wide } else { narrow };
         let mut at = self.weights.at();
         for (i, (matrix, output)) in parts.iter().enumerate().take(PARTS) {
-            matrices[i] = self.half(stream, matrix, &mut at)?;
+            matrices[i] = if codes.is_some() { matrix.matrix() } else { self.half(stream, matrix, &mut at)? };
             (outputs[i], strides[i]) = (output.memory.at(), output.stride);
         }
         let cols = matrices[0].cols;
@@ -297,10 +335,9 @@ impl Prefill {
 
     /// Narrow tiles where there are too few wide ones for the multiprocessors, whatever the chunk's length is: a row's
     /// bits may not depend on it.
-    fn gemm(&self, parts: &[(&Matrix, &Plane)], mode: Mode) -> &Gemm {
-        let [wide, narrow] = &self.gemms;
-        let blocks = tiles(parts, mode, wide.rows) * (CHUNK as u32 / TILE_TOKENS);
-        if blocks * 4 <= self.multiprocessors * 3 { narrow } else { wide }
+    fn tiles(&self, parts: &[(&Matrix, &Plane)], mode: Mode) -> Tiles {
+        let blocks = tiles(parts, mode, self.gemms[0].rows) * (CHUNK as u32 / TILE_TOKENS);
+        if blocks * 4 <= self.multiprocessors * 3 { Tiles::Rows64 } else { Tiles::Rows128 }
     }
 
     /// The matrix as f16, made at `at` where it is stored otherwise.

@@ -33,6 +33,7 @@ kernel!(CACHE, "cache.cuh");
 kernel!(BEST, "best.cuh");
 kernel!(GEMV, "gemv.cu");
 kernel!(GEMM, "gemm.cu");
+kernel!(GEMM_F8, "gemm_f8.cu");
 kernel!(POINTWISE, "pointwise.cu");
 kernel!(ATTENTION, "attention.cu");
 kernel!(FLASH, "flash.cu");
@@ -50,7 +51,7 @@ kernel!(PANEL_GEMV_FLOAT, "panel_gemv_float.cu");
 kernel!(PANEL_GEMM, "panel_gemm.cu");
 
 /// All of a model's.
-pub(super) const SOURCES: [&str; 17] = [
+pub(super) const SOURCES: [&str; 18] = [
     MACHINE,
     COMMON,
     FORMATS,
@@ -61,6 +62,7 @@ pub(super) const SOURCES: [&str; 17] = [
     BEST,
     GEMV,
     GEMM,
+    GEMM_F8,
     POINTWISE,
     ATTENTION,
     FLASH,
@@ -210,7 +212,7 @@ impl Piece {
 
     /// The products of prompts; wide: those of Hopper.
     pub fn prompts(is_wide: bool) -> Piece {
-        Piece::new("", &[FORMATS, HALVES, NORM, GEMM], "", &[("WIDE", usize::from(is_wide))])
+        Piece::new("", &[FORMATS, HALVES, NORM, GEMM, GEMM_F8], "", &[("WIDE", usize::from(is_wide))])
     }
 
     /// The choice of the next token.
