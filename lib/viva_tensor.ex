@@ -22,7 +22,8 @@ defmodule VivaTensor do
     * `top_p` (0.95): draw from the most probable tokens that together reach this probability
     * `seed` (42): the same seed gives the same tokens; from 0 to 2^64 - 1
     * `stop_on_eos` (true): whether an end-of-sequence token ends the answer
-    * `stop` ([]): a text or a list of them; the answer ends before the first of these
+    * `stop` ([]): a text or a list of them; the answer ends before the first of these. One that is spelled like a
+      special token, such as `<|im_end|>`, is that token
     * `min_p` (0.0): leave out tokens less probable than this share of the most probable one
     * `repetition_penalty` (1.0): makes tokens that were already there less probable
     * `logprobs` (nil): log probabilities of each token and of that many of the most probable ones in its place

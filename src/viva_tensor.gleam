@@ -415,7 +415,8 @@ pub fn request(options: GenerateOpts) -> Request {
 }
 
 /// Ends the answer where one of these texts appears, also across tokens. The
-/// text itself is left out.
+/// text itself is left out. One that is spelled like a special token, such as
+/// `<|im_end|>`, is that token.
 ///
 /// ```gleam
 /// t.request(options) |> t.stop_at(["\n", "User:"])

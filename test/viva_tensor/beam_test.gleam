@@ -113,6 +113,27 @@ fn requests() -> List(t.Request) {
   ]
 }
 
+/// A special token has no text, but is a stop where one is spelled like it.
+pub fn special_token_as_stop_text_test() {
+  let golden = support.golden("qwen2")
+  let assert [first, ..] = support.list(golden, "cases")
+  let prompt = support.text(first, "prompt")
+  let special = "<|end_of_text|>"
+  let request = t.request(support.greedy(24)) |> t.stop_at(["zzz", special])
+  let model = load_path(support.folder <> "qwen2")
+  let assert Ok([id]) = t.tokenize(model, special, t.WithoutSpecialTokens)
+  let assert Ok(whole) = t.generate(model, prompt, support.greedy(24))
+  let assert Ok(result) = t.generate_with(model, prompt, request)
+  assert result.finish_reason == t.StopText(special)
+  assert result.token_ids
+    == otp.take(whole.token_ids, otp.length(result.token_ids))
+  let assert [last, ..others] = otp.reverse(result.token_ids)
+  assert last == id
+  assert !otp.contains(others, id)
+  let others = otp.reverse(others)
+  assert t.detokenize(model, others, t.WithoutSpecialTokens) == Ok(result.text)
+}
+
 /// Where both refuse, both say the same.
 pub fn refusals_of_both_devices_test() {
   let beam = refusals(load_path(support.folder <> "llama"))

@@ -31,12 +31,18 @@ pub struct ModelInfo {
     pub weight_bytes: u64,
     /// Bytes that decoding one token reads, the cache left out.
     pub bytes_per_token: u64,
-    pub vocab: usize,
+    /// V
+    pub vocabulary: usize,
+    /// L
     pub layers: usize,
+    /// D
     pub width: usize,
+    /// H
     pub heads: usize,
+    /// KV
     pub kv_heads: usize,
-    pub head_dim: usize,
+    /// HD
+    pub head_width: usize,
     /// Positions that a session may use.
     pub context: usize,
     /// Positions that the model was made for.

@@ -158,7 +158,7 @@ impl Prompt {
 
 impl Session {
     pub fn open(model: Arc<Model>) -> Session {
-        let (cache, logits) = (model.backend.new_cache(), vec![0.0; model.info.vocab]);
+        let (cache, logits) = (model.backend.new_cache(), vec![0.0; model.info.vocabulary]);
         Session { model, cache, sequence: vec![], long: false, turn: None, timings: Timings::default(), logits }
     }
 

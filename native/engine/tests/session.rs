@@ -208,6 +208,25 @@ fn a_token_is_drawn_by_the_number_of_its_place() {
     assert_eq!(penalised.logprobs[0].top, plain.logprobs[0].top);
 }
 
+/// As llama.cpp and Ollama have it: `<|im_end|>` among the stop texts is the token, whose text nobody sees.
+#[test]
+fn a_special_token_is_a_stop_where_one_is_spelled_like_it() {
+    let (model, golden) = (load("tiny/qwen2", 1), golden("tiny/qwen2"));
+    let case = &golden["cases"][0];
+    let expected = ids(&case["greedy_ids"]);
+    let special = model.tokenizer.eos().unwrap();
+    let end = expected.iter().position(|id| *id == special.0).unwrap();
+    let stop = vec!["no such text".into(), special.1.to_owned()];
+    let answer = run(&model, case["prompt"].as_str().unwrap(), Request { stop, ..greedy(expected.len()) });
+    assert_eq!(answer.ids, expected[..=end]);
+    assert_eq!(answer.text, model.tokenizer.decode(&expected[..end], true).unwrap());
+    assert!(
+        matches!(&answer.status, Status::Finished { reason: FinishReason::Stop(stop), .. } if stop == special.1),
+        "{:?}",
+        answer.status
+    );
+}
+
 /// An answer that ends inside of a character ends with U+FFFD, and that may be what completes a stop text.
 #[test]
 fn what_comes_at_the_very_end_may_complete_a_stop() {

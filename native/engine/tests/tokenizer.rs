@@ -295,6 +295,10 @@ fn sentence_piece_merges_of_one_score_take_the_longer_left_part() {
     let tokenizer = Tokenizer::from_gguf(&metadata).unwrap();
     assert_eq!(tokenizer.encode("abcd", false), Ok(vec![6, 3]));
     assert_eq!(tokenizer.encode("cdab", false), Ok(vec![5, 4]));
+    // A token that is of no use as text (5) is no step on the way to one.
+    let mut unused = metadata.clone();
+    unused.values.insert("tokenizer.ggml.token_type".into(), Meta::Integers(vec![1, 1, 1, 1, 5, 1, 1]));
+    assert_eq!(Tokenizer::from_gguf(&unused).unwrap().encode("abcd", false), Ok(vec![0, 1, 5]));
     // What the file asks to be put around a text.
     metadata.values.insert("tokenizer.ggml.bos_token_id".into(), Meta::Unsigned(0));
     metadata.values.insert("tokenizer.ggml.eos_token_id".into(), Meta::Unsigned(1));

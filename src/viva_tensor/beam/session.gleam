@@ -298,13 +298,19 @@ fn take(turn: Turn, id: Int) -> Result(#(Turn, native.FinishReason), Error) {
   let is_full =
     turn.made >= turn.request.max_new_tokens
     || turn.length >= model.info.context
-  case stop.take(turn.request.stop, turn.held, text) {
-    stop.Stopped(text:, stop:) -> end(turn, text, native.StopText(stop))
-    stop.Going(text:, held:) if is_eos || is_full -> {
-      let reason = case is_eos {
-        True -> native.Eos
-        False -> native.Length
+  // What ends the turn, unless the text does.
+  let last = case is_eos, tokenizer.special_text(model.tokenizer, id) {
+    True, _ -> Ok(native.Eos)
+    False, special ->
+      case otp.try(special, among(turn.request.stop, _)), is_full {
+        Ok(stop), _ -> Ok(native.StopText(stop))
+        Error(Nil), True -> Ok(native.Length)
+        Error(Nil), False -> Error(Nil)
       }
+  }
+  case stop.take(turn.request.stop, turn.held, text), last {
+    stop.Stopped(text:, stop:), _ -> end(turn, text, native.StopText(stop))
+    stop.Going(text:, held:), Ok(reason) -> {
       let rest = tokenizer.finish(model.tokenizer, turn.decoding)
       case stop.take(turn.request.stop, held, rest) {
         stop.Stopped(text: more, stop:) ->
@@ -312,13 +318,21 @@ fn take(turn: Turn, id: Int) -> Result(#(Turn, native.FinishReason), Error) {
         stop.Going(text: more, held:) -> end(turn, text <> more <> held, reason)
       }
     }
-    stop.Going(text:, held:) -> {
+    stop.Going(text:, held:), Error(Nil) -> {
       let turn = Turn(..turn, held:)
       case give(turn, text) {
         #(turn, Continue) -> next(turn, [id])
         #(turn, Stop) -> Ok(#(turn, native.Cancelled))
       }
     }
+  }
+}
+
+/// A special token that is spelled like a stop text is one.
+fn among(stops: List(String), special: String) -> Result(String, Nil) {
+  case otp.contains(stops, special) {
+    True -> Ok(special)
+    False -> Error(Nil)
   }
 }
 

@@ -404,6 +404,11 @@ fn strip(
   }
 }
 
+/// The text of a special token, which decoding leaves out.
+pub fn special_text(tokenizer: Tokenizer, id: Int) -> Result(String, Nil) {
+  table.get(tokenizer.special, id)
+}
+
 /// What was held back.
 pub fn finish(tokenizer: Tokenizer, state: Decoding) -> String {
   case tokenizer.style, state.pending {

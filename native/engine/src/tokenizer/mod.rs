@@ -56,6 +56,13 @@ struct Around {
     after: Option<u32>,
 }
 
+/// A token's own text.
+enum Piece {
+    Plain(String),
+    /// Decoding leaves it out.
+    Special(String),
+}
+
 /// What `huggingface` and `gguf` find out, before it is made into a `Tokenizer`.
 struct Parts {
     inner: tokenizers::Tokenizer,
@@ -179,12 +186,12 @@ impl Tokenizer {
         &self.named
     }
 
-    /// A token's text before the decoder, or None for one that decoding leaves out.
-    fn piece(&self, id: u32) -> Option<String> {
+    /// A token's text before the decoder; of an id that no token has, none.
+    fn piece(&self, id: u32) -> Option<Piece> {
         let added = self.inner.get_added_vocabulary();
         let text = added.simple_id_to_token(id).or_else(|| self.inner.get_model().id_to_token(id))?;
         // The crate skips by text, not by id: a plain token that is spelled like a special one is skipped too.
-        if added.is_special_token(&text) { None } else { Some(text) }
+        Some(if added.is_special_token(&text) { Piece::Special(text) } else { Piece::Plain(text) })
     }
 }
 

@@ -2,11 +2,12 @@
 //!
 //! Each id goes through the tokenizer's decoder stages, which give out what later tokens cannot change; then
 //! through the stop strings, which hold back what may be the start of one. The surprise: the stop that is complete
-//! first wins (of two that end together the longer), so the result does not depend on how text falls into tokens.
+//! first wins (of two that end together the longer), so the result does not depend on how text falls into tokens. A
+//! special token has no text, but is a stop where one is spelled like it.
 
 use std::{mem, sync::Arc};
 
-use super::{Tokenizer, decoder::Running};
+use super::{Piece, Tokenizer, decoder::Running};
 use crate::error::{Error, Result};
 
 /// One generation's detokenizer. All pieces together are `decode(ids, skip_special = true)`, cut before a stop.
@@ -38,10 +39,17 @@ impl TextStream {
             return Ok(Pushed::default());
         }
         let text = match self.tokenizer.piece(id) {
-            Some(token) => self.running.push(&token)?,
-            None => String::new(),
+            Some(Piece::Plain(token)) => {
+                let text = self.running.push(&token)?;
+                self.stops.take(&text)
+            }
+            Some(Piece::Special(token)) if self.stops.patterns.iter().any(|stop| stop.text == token) => {
+                let text = self.finish()?;
+                self.stops.found.get_or_insert(token);
+                text
+            }
+            Some(Piece::Special(_)) | None => String::new(),
         };
-        let text = self.stops.take(&text);
         Ok(Pushed { text, stopped: self.stops.found.clone() })
     }
 
