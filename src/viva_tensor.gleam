@@ -356,7 +356,7 @@ pub type GenerateOpts {
     /// 0.0 takes the most probable token each time; the higher, the wilder, up
     /// to 100.0.
     temperature: Float,
-    /// Draw from the k most probable tokens.
+    /// Draw from the k most probable tokens; k is at least 1.
     top_k: TopK,
     /// Draw from the most probable tokens that together reach this
     /// probability; above 0.0, and 1.0 is no limit.
@@ -535,8 +535,9 @@ pub fn decode_tokens_per_second(timings: Timings) -> Float {
 /// In the prompt the text of a special token, such as `<|im_start|>`, is that
 /// token. The tokenizer adds what the checkpoint says goes before a text.
 ///
-/// Errors: `EmptyPrompt`, `InvalidOption` for a value out of range,
-/// `ContextOverflow` and `OutOfMemory`.
+/// Errors: `EmptyPrompt`, `InvalidOption` for a value out of range or a text
+/// that is not UTF-8, `ContextOverflow`, `OutOfMemory`, `Malformed` where the
+/// weights lead to numbers that are none, and `DeviceLost`.
 ///
 /// ```gleam
 /// let options = t.default_generate_opts()
@@ -652,8 +653,9 @@ pub fn assistant(content: String) -> Message {
 /// Answers messages, through the checkpoint's own chat template. The content
 /// of a message never is a special token, whatever its text.
 ///
-/// Errors: those of `generate`, `NotFound` when the checkpoint has no chat
-/// template, and `Template` when its template refuses these messages.
+/// Errors: those of `generate`, `InvalidOption` where there is no message,
+/// `NotFound` when the checkpoint has no chat template, and `Template` when its
+/// template refuses these messages.
 ///
 /// ```gleam
 /// let messages = [t.user("Why is the sky blue?")]
