@@ -1,4 +1,4 @@
-//! How fast each weight format's products are: `cargo run --release --example kernels [LEVEL]`.
+//! How fast each weight format's products are: `cargo run --release --example kernels [LEVEL] [FORMAT ...]`.
 //!
 //! One matrix of SmolLM2's size as a whole (134 M weights in the shape of its head), two ways: one token, which is
 //! bound by memory, and 128 tokens, which are bound by arithmetic. The best of several runs.
@@ -47,12 +47,14 @@ fn seconds(matrix: &Matrix, level: Level, count: usize, runs: usize) -> Result<f
 
 fn main() -> Result<()> {
     let wanted = std::env::args().nth(1);
+    let formats: Vec<String> = std::env::args().skip(2).collect();
     let levels = Level::available();
     let level = levels.iter().copied().find(|level| Some(level.name()) == wanted.as_deref()).unwrap_or(levels[0]);
     let read = read_bandwidth(None, Duration::from_millis(500), &|| true)?;
     println!("{}, {} threads, {:.1} GB/s read", level.name(), cores(), read / 1e9);
     println!("{:8} {:>12} {:>8} {:>12}", "weights", "1: GB/s", "of read", "128: GFLOP/s");
-    for format in Format::ALL {
+    let asked = |format: &Format| formats.is_empty() || formats.iter().any(|name| name == format.name());
+    for format in Format::ALL.into_iter().filter(asked) {
         let cols = if format.block_len() == 256 { 768 } else { 576 };
         let mut matrix = Matrix::new(format, ROWS, cols)?;
         let row: Vec<u8> = (0..matrix.row_bytes()).map(|i| (i * 37 % 60) as u8).collect();

@@ -100,8 +100,6 @@ pub trait Simd: Copy + 'static {
     unsafe fn or(a: Self::I, b: Self::I) -> Self::I;
     unsafe fn add_i(a: Self::I, b: Self::I) -> Self::I;
     unsafe fn sub_i(a: Self::I, b: Self::I) -> Self::I;
-    /// The low 32 bits of the product.
-    unsafe fn mul_i(a: Self::I, b: Self::I) -> Self::I;
     /// Lanes as two i16 each: sum + a.low * b.low + a.high * b.high, its low 32 bits.
     unsafe fn dot_pairs(a: Self::I, b: Self::I, sum: Self::I) -> Self::I;
     /// Signed integer to float.
@@ -194,7 +192,6 @@ impl Simd for Plain {
     #[inline(always)] unsafe fn or(a: Self::I, b: Self::I) -> Self::I { lanes!(|i| a[i] | b[i]) }
     #[inline(always)] unsafe fn add_i(a: Self::I, b: Self::I) -> Self::I { lanes!(|i| a[i].wrapping_add(b[i])) }
     #[inline(always)] unsafe fn sub_i(a: Self::I, b: Self::I) -> Self::I { lanes!(|i| a[i].wrapping_sub(b[i])) }
-    #[inline(always)] unsafe fn mul_i(a: Self::I, b: Self::I) -> Self::I { lanes!(|i| a[i].wrapping_mul(b[i])) }
     #[inline(always)] unsafe fn dot_pairs(a: Self::I, b: Self::I, sum: Self::I) -> Self::I {
         let product = |a: u32, b: u32| i32::from(a as i16) * i32::from(b as i16);
         lanes!(|i| sum[i].wrapping_add(product(a[i], b[i]) as u32).wrapping_add(product(a[i] >> 16, b[i] >> 16) as u32))
@@ -251,7 +248,6 @@ mod x86 {
         #[inline(always)] unsafe fn or(a: __m512i, b: __m512i) -> __m512i { unsafe { _mm512_or_si512(a, b) } }
         #[inline(always)] unsafe fn add_i(a: __m512i, b: __m512i) -> __m512i { unsafe { _mm512_add_epi32(a, b) } }
         #[inline(always)] unsafe fn sub_i(a: __m512i, b: __m512i) -> __m512i { unsafe { _mm512_sub_epi32(a, b) } }
-        #[inline(always)] unsafe fn mul_i(a: __m512i, b: __m512i) -> __m512i { unsafe { _mm512_mullo_epi32(a, b) } }
         #[inline(always)] unsafe fn dot_pairs(a: __m512i, b: __m512i, sum: __m512i) -> __m512i { unsafe { _mm512_add_epi32(sum, _mm512_madd_epi16(a, b)) } }
         #[inline(always)] unsafe fn to_f32(x: __m512i) -> __m512 { unsafe { _mm512_cvtepi32_ps(x) } }
         #[inline(always)] unsafe fn from_bits(x: __m512i) -> __m512 { unsafe { _mm512_castsi512_ps(x) } }
@@ -318,7 +314,6 @@ mod x86 {
         #[inline(always)] unsafe fn or(a: Self::I, b: Self::I) -> Self::I { unsafe { Pair(each!(_mm256_or_si256(a, b))) } }
         #[inline(always)] unsafe fn add_i(a: Self::I, b: Self::I) -> Self::I { unsafe { Pair(each!(_mm256_add_epi32(a, b))) } }
         #[inline(always)] unsafe fn sub_i(a: Self::I, b: Self::I) -> Self::I { unsafe { Pair(each!(_mm256_sub_epi32(a, b))) } }
-        #[inline(always)] unsafe fn mul_i(a: Self::I, b: Self::I) -> Self::I { unsafe { Pair(each!(_mm256_mullo_epi32(a, b))) } }
         #[inline(always)] unsafe fn dot_pairs(a: Self::I, b: Self::I, sum: Self::I) -> Self::I { unsafe { let products = Pair(each!(_mm256_madd_epi16(a, b))); Self::add_i(sum, products) } }
         #[inline(always)] unsafe fn to_f32(x: Self::I) -> Self::F { unsafe { Pair(each!(_mm256_cvtepi32_ps(x))) } }
         #[inline(always)] unsafe fn from_bits(x: Self::I) -> Self::F { unsafe { Pair(each!(_mm256_castsi256_ps(x))) } }

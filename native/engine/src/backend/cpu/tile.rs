@@ -2,7 +2,7 @@
 //!
 //! A stored block is a list of fields, each some units of 1, 2 or 4 bytes. A tile keeps the same bytes, but
 //! unit by unit for sixteen rows: a vector load then fetches one unit of sixteen rows, and no sum is ever
-//! taken across lanes. Bits per weight stay as stored (rows are padded to a multiple of sixteen).
+//! taken across lanes. Only the fifth bits of Q5_0 and Q5_1 lie in another order in their word. Bits per weight stay as stored (rows are padded to a multiple of sixteen).
 //!
 //! `Unpack` says, for a format, how a tile becomes sixteen f32 weights for each k in order. Products and
 //! panels are two sinks of that one description, so a format is decoded in one place. The weights are the
@@ -36,12 +36,63 @@ pub const fn fields(format: Format) -> &'static [(usize, usize)] {
     }
 }
 
+/// Where a block has a word with the fifth bits of its 32 weights, bit k for weight k.
+const fn fifths_at(format: Format) -> Option<usize> {
+    match format {
+        Format::Q5_0 => Some(2),
+        Format::Q5_1 => Some(4),
+        _ => None,
+    }
+}
+
+/// Brings the fifth bits of four weights in turn to where their nibbles are: bits 4, 12, 20 and 28 are those of weights 0 .. 3,
+/// bits 5, 13, 21 and 29 those of 4 .. 7; from 16 on the lower four bits of each byte.
+fn spread_fifths(word: u32) -> u32 {
+    let spread = |half: u32| {
+        let half = transpose(half);
+        let half = (half | half << 8) & 0x00ff_00ff;
+        (half | half << 4) & 0x0f0f_0f0f
+    };
+    spread(word & 0xffff) << 4 | spread(word >> 16)
+}
+
+/// Undoes `spread_fifths`.
+fn gather_fifths(word: u32) -> u32 {
+    let gather = |nibbles: u32| {
+        let half = (nibbles | nibbles >> 4) & 0x00ff_00ff;
+        transpose((half | half >> 8) & 0xffff)
+    };
+    gather(word >> 4 & 0x0f0f_0f0f) | gather(word & 0x0f0f_0f0f) << 16
+}
+
+/// Sixteen bits as rows of four: rows become columns.
+fn transpose(bits: u32) -> u32 {
+    let pairs = (bits ^ bits >> 3) & 0x0a0a;
+    let bits = bits ^ pairs ^ pairs << 3;
+    let pairs = (bits ^ bits >> 6) & 0x00cc;
+    bits ^ pairs ^ pairs << 6
+}
+
+/// Changes the word at `at`.
+fn change(block: &mut [u8], at: usize, by: impl Fn(u32) -> u32) {
+    if let Some((word, _)) = block[at..].split_first_chunk_mut::<4>() {
+        *word = by(u32::from_le_bytes(*word)).to_le_bytes();
+    }
+}
+
 /// Writes one stored row into its lane of a tile.
 ///
 /// `row` and `tile` hold whole blocks; `tile` has sixteen times the bytes of `row`.
 pub fn scatter_row(format: Format, row: &[u8], lane: usize, tile: &mut [u8]) {
     let block = format.block_bytes();
+    let mut spread = vec![0; block];
     for (from, to) in row.chunks_exact(block).zip(tile.chunks_exact_mut(block * LANES)) {
+        let mut from = from;
+        if let Some(at) = fifths_at(format) {
+            spread.copy_from_slice(from);
+            change(&mut spread, at, spread_fifths);
+            from = &spread;
+        }
         let mut start = 0;
         for &(unit, count) in fields(format) {
             let (from, to) = (&from[start..start + unit * count], &mut to[start * LANES..]);
@@ -74,6 +125,9 @@ pub fn gather_row(format: Format, tile: &[u8], lane: usize, row: &mut [u8]) {
                 to.copy_from_slice(&from[at..at + unit]);
             }
             start += unit * count;
+        }
+        if let Some(at) = fifths_at(format) {
+            change(to, at, gather_fifths);
         }
     }
 }
@@ -329,16 +383,7 @@ impl Unpack for Q41 {
     }
 }
 
-/// The lowest four bits of a word, each as bit 4 of a byte: copies of the word that do not overlap, where they are kept.
-#[inline(always)]
-unsafe fn fifth_bits<S: Simd>(word: S::I) -> S::I {
-    unsafe {
-        let copies = S::mul_i(S::and(word, S::splat_i(15)), S::splat_i(1 << 4 | 1 << 11 | 1 << 18 | 1 << 25));
-        S::and(copies, S::splat_i(0x1010_1010))
-    }
-}
-
-/// As `nibbles`, with a fifth bit for each weight: bit k of the word before the others.
+/// As `nibbles`, with a fifth bit for each weight, where `spread_fifths` left it.
 #[inline(always)]
 unsafe fn fives<S: Simd, K: Sink<S>, const N: usize>(
     tiles: [*const u8; N],
@@ -347,15 +392,15 @@ unsafe fn fives<S: Simd, K: Sink<S>, const N: usize>(
     sinks: &mut [K; N],
 ) {
     unsafe {
-        let mut high = each!(i => S::load_u32(tiles[i]));
         for half in 0..2 {
+            let mut fifths = each!(i => S::shl(S::load_u32(tiles[i]), half * 4));
             for w in 0..4 {
                 let q = each!(i => {
                     let word = S::shr(S::load_u32(tiles[i].add(64 + w * 64)), half * 4);
-                    S::or(S::and(word, S::splat_i(0x0f0f_0f0f)), fifth_bits::<S>(high[i]))
+                    S::or(S::and(word, S::splat_i(0x0f0f_0f0f)), S::and(fifths[i], S::splat_i(0x1010_1010)))
                 });
                 put_four!(S::byte, q, d, m, half as usize * 16 + w * 4, sinks);
-                high = each!(i => S::shr(high[i], 4));
+                fifths = each!(i => S::shr(fifths[i], 1));
             }
         }
     }
@@ -380,6 +425,36 @@ impl Unpack for Q51 {
         unsafe {
             let (d, m) = (each!(i => S::load_f16(tiles[i])), each!(i => S::load_f16(tiles[i].add(32))));
             fives::<S, K, N>(each!(i => tiles[i].add(64)), d, m, sinks);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_come_back_as_they_were_stored() {
+        for format in Format::ALL.into_iter().chain(Format::PACKED) {
+            let bytes = format.block_bytes() * 5;
+            let row = |lane: usize| (0..bytes).map(|i| (i * 37 + lane * 101 + i * i % 23) as u8).collect::<Vec<_>>();
+            let mut tile = vec![0; bytes * LANES];
+            (0..LANES).for_each(|lane| scatter_row(format, &row(lane), lane, &mut tile));
+            for lane in 0..LANES {
+                let mut found = vec![0; bytes];
+                gather_row(format, &tile, lane, &mut found);
+                assert_eq!(found, row(lane), "{format}, row {lane}");
+            }
+        }
+    }
+
+    #[test]
+    fn fifth_bits_lie_beside_their_nibbles() {
+        for k in 0..32 {
+            let (half, w, byte) = (k / 16, k / 4 % 4, k % 4);
+            let place = 8 * byte + w + if half == 0 { 4 } else { 0 };
+            assert_eq!(spread_fifths(1 << k), 1 << place, "{k}");
+            assert_eq!(gather_fifths(1 << place), 1 << k, "{k}");
         }
     }
 }
