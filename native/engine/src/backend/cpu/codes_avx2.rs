@@ -187,6 +187,7 @@ pub unsafe fn dot<const N: usize>(
 
 /// # Safety
 /// As `dot`, for tiles of `B`'s format.
+#[allow(clippy::needless_range_loop)]
 #[inline(always)]
 unsafe fn walk<B: Block, const N: usize>(tiles: *const u8, cols: usize, x: *const i8, sums: &mut [[i32; LANES]; N]) {
     // SAFETY: whole pairs of blocks are within the tiles; the rest is copied, and no further than the tiles reach.
@@ -196,12 +197,14 @@ unsafe fn walk<B: Block, const N: usize>(tiles: *const u8, cols: usize, x: *cons
         let (mut k, mut at) = (0, 0);
         while k + 2 * B::COLS <= cols {
             let x = (B::inputs(x.add(k)), B::inputs(x.add(k + B::COLS)));
-            for (i, sums) in all.iter_mut().enumerate() {
+            for i in 0..N {
                 let tile = tiles.add(i * bytes + at);
-                for line in 0..const { (2 * B::BYTES).div_ceil(64) } {
-                    _mm_prefetch::<_MM_HINT_T0>(tile.wrapping_add(PREFETCH_BYTES + line * 64).cast());
+                let mut line = 0;
+                while line < 2 * B::BYTES {
+                    _mm_prefetch::<_MM_HINT_T0>(tile.wrapping_add(PREFETCH_BYTES + line).cast());
+                    line += 64;
                 }
-                add::<B>(tile, &x, sums);
+                add::<B>(tile, &x, &mut all[i]);
             }
             (k, at) = (k + 2 * B::COLS, at + 2 * B::BYTES);
         }

@@ -1,7 +1,8 @@
 //! One row of inputs times FP8 or INT4, with AVX2: the bits of `matrix::dot` in fewer instructions, and in an order that keeps
 //! everything in registers.
 //!
-//! A weight is code * scale, rounded, and a sum is one chain of fused multiply-adds over k, as everywhere.
+//! A weight is code * scale, rounded, and a sum is one chain of fused multiply-adds over k, as everywhere. Loops count: an
+//! iterator's functions need not be compiled beside the level's instructions, and were called in the innermost loop.
 
 use std::{
     arch::x86_64::*,
@@ -68,6 +69,7 @@ unsafe fn scales(matrix: &Matrix, tile: usize, block: usize, power: f32) -> [__m
     }
 }
 
+#[allow(clippy::needless_range_loop)]
 #[inline(always)]
 unsafe fn f8_tiles<const N: usize>(matrix: &Matrix, first: usize, x: *const f32, out: *mut f32) {
     unsafe {
@@ -78,8 +80,8 @@ unsafe fn f8_tiles<const N: usize>(matrix: &Matrix, first: usize, x: *const f32,
         while k < cols {
             let end = (k + matrix.scale_cols()).min(cols);
             let mut factors = [[_mm256_setzero_ps(); 2]; N];
-            for (i, factors) in factors.iter_mut().enumerate() {
-                *factors = turn(scales(matrix, first + i, block, UNBIAS));
+            for i in 0..N {
+                factors[i] = turn(scales(matrix, first + i, block, UNBIAS));
             }
             macro_rules! column {
                 ($k:expr) => {
@@ -165,6 +167,7 @@ const fn on_top(byte: u32) -> [u32; 8] {
 
 /// The nibbles of a word are split once, so that each is a byte with its sign on top; a shuffle brings one to the top of its
 /// lane. Columns come one after the other for both tiles, whose chains so run side by side.
+#[allow(clippy::needless_range_loop)]
 #[inline(always)]
 unsafe fn int4_tiles<const N: usize>(matrix: &Matrix, first: usize, x: *const f32, out: *mut f32) {
     unsafe {
@@ -178,27 +181,28 @@ unsafe fn int4_tiles<const N: usize>(matrix: &Matrix, first: usize, x: *const f3
         while k < cols {
             let end = (k + matrix.scale_cols()).min(cols);
             let mut factors = [[_mm256_setzero_ps(); 2]; N];
-            for (i, factors) in factors.iter_mut().enumerate() {
-                *factors = scales(matrix, first + i, block, 1.0 / (1 << 28) as f32);
+            for i in 0..N {
+                factors[i] = scales(matrix, first + i, block, 1.0 / (1 << 28) as f32);
             }
             let factors = black_box(&factors);
             while k < end {
                 let (mut lower, mut upper) = ([[_mm256_setzero_si256(); 2]; N], [[_mm256_setzero_si256(); 2]; N]);
-                for (i, (lower, upper)) in lower.iter_mut().zip(&mut upper).enumerate() {
+                for i in 0..N {
                     let from = start.add(i * bytes + k * 8);
                     _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(PREFETCH_BYTES).cast());
-                    for (half, (lower, upper)) in lower.iter_mut().zip(upper).enumerate() {
+                    for half in 0..2 {
                         let word = _mm256_loadu_si256(from.add(half * 32).cast());
-                        *lower = _mm256_and_si256(_mm256_slli_epi32::<4>(word), high_nibbles);
-                        *upper = _mm256_and_si256(word, high_nibbles);
+                        lower[i][half] = _mm256_and_si256(_mm256_slli_epi32::<4>(word), high_nibbles);
+                        upper[i][half] = _mm256_and_si256(word, high_nibbles);
                     }
                 }
-                for (byte, places) in places.iter().enumerate() {
-                    for (nibble, words) in [&lower, &upper].into_iter().enumerate() {
+                for byte in 0..4 {
+                    for nibble in 0..2 {
+                        let words = if nibble == 0 { &lower } else { &upper };
                         let x = _mm256_set1_ps(*x.add(k + byte * 2 + nibble));
                         for i in 0..N {
                             for half in 0..2 {
-                                let places = _mm256_loadu_si256(places.as_ptr().cast());
+                                let places = _mm256_loadu_si256(places[byte].as_ptr().cast());
                                 let code = _mm256_cvtepi32_ps(_mm256_shuffle_epi8(words[i][half], places));
                                 let weights = _mm256_mul_ps(code, factors[i][half]);
                                 sums[i][half] = _mm256_fmadd_ps(weights, x, sums[i][half]);

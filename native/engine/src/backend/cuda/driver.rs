@@ -73,10 +73,8 @@ pub fn present() -> Result<()> {
 }
 
 fn look_for_driver() -> Result<()> {
-    let missing = || Error::NotFound {
-        path: "libcuda.so.1".into(),
-        expected: "the library of an NVIDIA driver, or the device Auto or Cpu".into(),
-    };
+    let missing =
+        || Error::NotFound { path: "libcuda.so.1".into(), expected: "the library of an NVIDIA driver".into() };
     // SAFETY: loading the driver's library runs its initialisers, nothing else.
     let found = unsafe { sys::is_culib_present() };
     if !found {
