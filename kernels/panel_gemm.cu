@@ -174,13 +174,15 @@ PANEL_GEMM(f16, F16)
 template <int KIND> DEV void panel_wide(const PanelProduct& p) {
   typedef PanelKind<KIND> K;
   constexpr u32 STAGE = K::W_BYTES + K::PLACE_BYTES + WIDE_X_BYTES, STAGES = (226 * 1024 - 16384) / STAGE;
+  // Who says that a stage was read: a thread of each group, and of each warp where warps load places by themselves.
+  constexpr u32 TELLERS = K::PLACE_BYTES ? 8 : 2;
   // Behind the stages: what counts the bytes that come, and who is done with them; then each warp's sums on their way out.
   u8* shared = shared_memory();
   u64 *full = (u64*)(shared + STAGES * STAGE), *empty = full + STAGES;
   u32* kept = (u32*)(shared + STAGES * STAGE + 128);
   u32 row_tiles = (p.rows + 127) / 128, column_tiles = (p.count + 255) / 256, tiles = row_tiles * column_tiles;
   if (threadIdx.x == 0) {
-    for (u32 i = 0; i < STAGES; i++) counter_init(&full[i], 1), counter_init(&empty[i], 2);
+    for (u32 i = 0; i < STAGES; i++) counter_init(&full[i], 1), counter_init(&empty[i], TELLERS);
     counter_publish();
   }
   __syncthreads();
@@ -207,7 +209,7 @@ template <int KIND> DEV void panel_wide(const PanelProduct& p) {
   } else {
     registers_more<232>();
     u32 own = group - 1, warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32, base = shared_address(shared), before = 0;
-    bool tells = threadIdx.x % 128 == 0;
+    bool tells = threadIdx.x % (256 / TELLERS) == 0;
     typename K::Sum sums[32][4];
     for (u32 tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
       u32 row_tile, column_tile;
@@ -236,8 +238,10 @@ template <int KIND> DEV void panel_wide(const PanelProduct& p) {
         }
         wgmma_commit();
         if constexpr (KIND == INT8_SPARSE24) {
-          // The places must stay in their registers until they were read; the other group multiplies meanwhile.
+          // The places must stay in their registers until they were read; the other group multiplies meanwhile. A warp has loaded
+          // its places once its product is done, and no other warp says so for it.
           wgmma_wait<0>();
+          __syncwarp();
           if (tells) counter_arrive(&empty[stage]);
         } else {
           wgmma_wait<1>();
