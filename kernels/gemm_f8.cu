@@ -71,7 +71,7 @@ template <int ROWS> DEV void gemm_f8(GEMM_ARGUMENTS) {
     for (int k = 0; k < 4; k++)
 #pragma unroll
       for (int i = 0; i < 4; i++) pairs[k][i] = load<u16>(own + stage * BYTES + i % 2 * 8 * F8_ROW_BYTES + k * 16 + i / 2 * 8);
-    wgmma_wait_all(sums, operand);
+    wgmma_wait<0>(), wgmma_settle(sums), wgmma_settle(operand);
 #pragma unroll
     for (int k = 0; k < 4; k++)
 #pragma unroll
@@ -82,7 +82,7 @@ template <int ROWS> DEV void gemm_f8(GEMM_ARGUMENTS) {
     for (int k = 0; k < 4; k++) wgmma(sums, operand[k], x + k * 2);
     wgmma_commit();
   }
-  wgmma_wait_all(sums, operand);
+  wgmma_wait<0>(), wgmma_settle(sums);
   __syncthreads();
   keep_across<ROWS, TOKENS / 8>(sums, token, row);
   __syncthreads();

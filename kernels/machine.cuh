@@ -198,68 +198,51 @@ DEV u64 read_once() {
 // Rows of 128 bytes, eight of them 1024 bytes, their 16-byte pieces exchanged by the row's number.
 DEV u64 wgmma_operand(u32 at) { return (u64)(at >> 4 & 0x3fff) | 1ull << 16 | 64ull << 32 | 1ull << 62; }
 DEV void wgmma_begin() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
-DEV void wgmma_end() {
-  asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
-  asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
+DEV void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+// Until at most N of what was committed is under way.
+template <int N> DEV void wgmma_wait() { asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(N) : "memory"); }
+DEV void wgmma_end() { wgmma_commit(), wgmma_wait<0>(); }
+// Sums, or operands in registers, are what they are, and may be used otherwise, only from here on. Each keeps its type: a copy into
+// a register of another one counts as a use before the end.
+DEV void wgmma_settle(float& x) { asm volatile("" : "+f"(x)::"memory"); }
+DEV void wgmma_settle(u32& x) { asm volatile("" : "+r"(x)::"memory"); }
+DEV void wgmma_settle(int& x) { asm volatile("" : "+r"(x)::"memory"); }
+template <class T, int N> DEV void wgmma_settle(T (&s)[N][4]) {
+#pragma unroll
+  for (int i = 0; i < N; i++)
+#pragma unroll
+    for (int j = 0; j < 4; j++) wgmma_settle(s[i][j]);
 }
 // What this thread's copies wrote is there for wgmma, too.
 DEV void wgmma_sees() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 #define WGMMA_FOUR(s, i) "+f"(s[i][0]), "+f"(s[i][1]), "+f"(s[i][2]), "+f"(s[i][3])
 #define WGMMA_SUMS(s, i) WGMMA_FOUR(s, i), WGMMA_FOUR(s, i + 1), WGMMA_FOUR(s, i + 2), WGMMA_FOUR(s, i + 3)
+// The first 32 and 64 operands of an instruction.
+#define WGMMA_32                                                                                                      \
+  "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31"
+#define WGMMA_64                                                                                                      \
+  WGMMA_32 ",%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63"
+#define WGMMA_F16(COLUMNS, SUMS, MORE)                                                                                \
+  "{.reg .pred p; setp.ne.b32 p, 1, 0;\nwgmma.mma_async.sync.aligned.m64n" COLUMNS "k16.f32.f16.f16 {" SUMS "}, " MORE ";}\n"
 // s[64 tokens][rows] += x[64][16] w[rows][16]
 DEV void wgmma(float (&s)[16][4], u64 x, u64 w) {
-  asm volatile(
-      "{.reg .pred p; setp.ne.b32 p, 1, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n128k16.f32.f16.f16 {"
-      "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,"
-      "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,"
-      "%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,"
-      "%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63}, %64, %65, p, 1, 1, 0, 0;}\n"
-      : WGMMA_SUMS(s, 0), WGMMA_SUMS(s, 4), WGMMA_SUMS(s, 8), WGMMA_SUMS(s, 12)
-      : "l"(x), "l"(w));
+  asm volatile(WGMMA_F16("128", WGMMA_64, "%64, %65, p, 1, 1, 0, 0")
+               : WGMMA_SUMS(s, 0), WGMMA_SUMS(s, 4), WGMMA_SUMS(s, 8), WGMMA_SUMS(s, 12)
+               : "l"(x), "l"(w));
 }
 DEV void wgmma(float (&s)[8][4], u64 x, u64 w) {
-  asm volatile(
-      "{.reg .pred p; setp.ne.b32 p, 1, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n64k16.f32.f16.f16 {"
-      "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,"
-      "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31}, %32, %33, p, 1, 1, 0, 0;}\n"
-      : WGMMA_SUMS(s, 0), WGMMA_SUMS(s, 4)
-      : "l"(x), "l"(w));
+  asm volatile(WGMMA_F16("64", WGMMA_32, "%32, %33, p, 1, 1, 0, 0") : WGMMA_SUMS(s, 0), WGMMA_SUMS(s, 4) : "l"(x), "l"(w));
 }
 // s[64 rows][tokens] += w[64][16] x[tokens][16]; w in registers, as operand A of `mma_f16` for 16 rows of each warp. They are read
-// until `wgmma_wait_all`.
+// until `wgmma_wait`.
 DEV void wgmma(float (&s)[16][4], const u32 (&w)[4], u64 x) {
-  asm volatile(
-      "{.reg .pred p; setp.ne.b32 p, 1, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n128k16.f32.f16.f16 {"
-      "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,"
-      "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,"
-      "%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,"
-      "%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63}, {%64,%65,%66,%67}, %68, p, 1, 1, 0;}\n"
-      : WGMMA_SUMS(s, 0), WGMMA_SUMS(s, 4), WGMMA_SUMS(s, 8), WGMMA_SUMS(s, 12)
-      : "r"(w[0]), "r"(w[1]), "r"(w[2]), "r"(w[3]), "l"(x));
+  asm volatile(WGMMA_F16("128", WGMMA_64, "{%64,%65,%66,%67}, %68, p, 1, 1, 0")
+               : WGMMA_SUMS(s, 0), WGMMA_SUMS(s, 4), WGMMA_SUMS(s, 8), WGMMA_SUMS(s, 12)
+               : "r"(w[0]), "r"(w[1]), "r"(w[2]), "r"(w[3]), "l"(x));
 }
 DEV void wgmma(float (&s)[8][4], const u32 (&w)[4], u64 x) {
-  asm volatile(
-      "{.reg .pred p; setp.ne.b32 p, 1, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n64k16.f32.f16.f16 {"
-      "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,"
-      "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31}, {%32,%33,%34,%35}, %36, p, 1, 1, 0;}\n"
-      : WGMMA_SUMS(s, 0), WGMMA_SUMS(s, 4)
-      : "r"(w[0]), "r"(w[1]), "r"(w[2]), "r"(w[3]), "l"(x));
-}
-DEV void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
-// Sums and operands are this thread's again.
-template <int N> DEV void wgmma_wait_all(float (&s)[N][4], u32 (&w)[4][4]) {
-  asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
-#pragma unroll
-  for (int i = 0; i < N; i++)
-#pragma unroll
-    for (int j = 0; j < 4; j++) asm volatile("" : "+f"(s[i][j])::"memory");
-#pragma unroll
-  for (int i = 0; i < 4; i++)
-#pragma unroll
-    for (int j = 0; j < 4; j++) asm volatile("" : "+r"(w[i][j])::"memory");
+  asm volatile(WGMMA_F16("64", WGMMA_32, "{%32,%33,%34,%35}, %36, p, 1, 1, 0")
+               : WGMMA_SUMS(s, 0), WGMMA_SUMS(s, 4)
+               : "r"(w[0]), "r"(w[1]), "r"(w[2]), "r"(w[3]), "l"(x));
 }
 #endif

@@ -39,24 +39,15 @@ DEV void copy_shared(void* to, const void* from, u32 bytes, u64* counter) {
 }
 // Rows of 16 bytes, eight of them 128 bytes; `piece_bytes` on the way to a row's next 16 bytes.
 DEV u64 wgmma_pieces(u32 at, u32 piece_bytes) { return (u64)(at >> 4 & 0x3fff) | (u64)(piece_bytes >> 4) << 16 | 8ull << 32; }
-template <int N> DEV void wgmma_wait() { asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(N) : "memory"); }
-// The sums are what they are only from here on.
-template <class T> DEV void wgmma_settle(T (&s)[32][4]) {
-#pragma unroll
-  for (int i = 0; i < 32; i++)
-#pragma unroll
-    for (int j = 0; j < 4; j++) asm volatile("" : "+r"(*(u32*)&s[i][j])::"memory");
-}
 #define SIXTEEN(kind, s, i) FOUR(kind, s, i), FOUR(kind, s, i + 1), FOUR(kind, s, i + 2), FOUR(kind, s, i + 3)
 #define ALL_SUMS(kind, s)                                                                                             \
   SIXTEEN(kind, s, 0), SIXTEEN(kind, s, 4), SIXTEEN(kind, s, 8), SIXTEEN(kind, s, 12), SIXTEEN(kind, s, 16), SIXTEEN(kind, s, 20), \
       SIXTEEN(kind, s, 24), SIXTEEN(kind, s, 28)
 #define SUM_NAMES                                                                                                     \
-  "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,"  \
-  "%30,%31,%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,%57," \
-  "%58,%59,%60,%61,%62,%63,%64,%65,%66,%67,%68,%69,%70,%71,%72,%73,%74,%75,%76,%77,%78,%79,%80,%81,%82,%83,%84,%85," \
-  "%86,%87,%88,%89,%90,%91,%92,%93,%94,%95,%96,%97,%98,%99,%100,%101,%102,%103,%104,%105,%106,%107,%108,%109,%110,"  \
-  "%111,%112,%113,%114,%115,%116,%117,%118,%119,%120,%121,%122,%123,%124,%125,%126,%127}"
+  "{" WGMMA_64 ","                                                                                                    \
+  "%64,%65,%66,%67,%68,%69,%70,%71,%72,%73,%74,%75,%76,%77,%78,%79,%80,%81,%82,%83,%84,%85,%86,%87,%88,%89,%90,"      \
+  "%91,%92,%93,%94,%95,%96,%97,%98,%99,%100,%101,%102,%103,%104,%105,%106,%107,%108,%109,%110,%111,%112,%113,"        \
+  "%114,%115,%116,%117,%118,%119,%120,%121,%122,%123,%124,%125,%126,%127}"
 #define INTEGER(x) "+r"(x)
 #define FLOATING(x) "+f"(x)
 // s[64][256] = w[64] x[256] over 32 bytes of columns, added to s where `more`.

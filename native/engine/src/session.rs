@@ -162,7 +162,8 @@ impl Session {
         Session { model, cache, sequence: vec![], long: false, turn: None, timings: Timings::default(), logits }
     }
 
-    /// Starts a turn; one that was under way ends, also where the new one is refused. What the cache holds of the new prompt's beginning is kept.
+    /// Starts a turn; one that was under way ends, also where the new one is refused. What the cache holds of the new
+    /// prompt's beginning is kept.
     ///
     /// Errors: `InvalidOption`, `EmptyPrompt`, `ContextOverflow`, `Template`.
     pub fn submit(&mut self, prompt: &Prompt, request: Request) -> Result<Submitted> {

@@ -103,6 +103,10 @@ fn factor(matrix: &Matrix) -> f32 {
     if matrix.format() == Format::Int4Sparse24 { 1.0 / 16.0 } else { 1.0 }
 }
 
+/// One row of inputs after the other, each through all tiles.
+///
+/// # Safety
+/// As `multiply`; AVX2 is there.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn few(matrix: &Matrix, tiles: Range<usize>, x: &Codes, output: RowsMut) {

@@ -7,7 +7,7 @@
 
 use std::arch::x86_64::*;
 
-use super::tile::LANES;
+use super::tile::{LANES, PREFETCH_BYTES};
 use crate::quant::Format;
 
 // SAFETY of the bodies: AVX2 is there, which each caller vouches for; what is read lies within a block and its inputs.
@@ -158,9 +158,6 @@ impl Block for Sparse4 {
         }
     }
 }
-
-/// How far ahead of its use a tile is fetched.
-const PREFETCH_BYTES: usize = 2048;
 
 /// sums[i][row] = sum over k of the codes of tile i times x; those of INT4 are sixteen times as much.
 ///

@@ -13,11 +13,23 @@ use std::{
 
 use super::{
     matrix::Matrix,
-    tile::{LANES, UNBIAS},
+    tile::{LANES, PREFETCH_BYTES, UNBIAS},
 };
 
-/// How far ahead of its use a tile is fetched.
-const PREFETCH_BYTES: usize = 2048;
+/// Two tiles at a time, whose chains of sums run side by side, and a last one alone. No function: it would not have the
+/// level's instructions.
+macro_rules! in_pairs {
+    ($body:ident, $matrix:ident, $tiles:ident, $x:ident, $out:ident) => {{
+        let mut tile = $tiles.start;
+        while tile + 2 <= $tiles.end {
+            $body::<2>($matrix, tile, $x, $out);
+            tile += 2;
+        }
+        if tile < $tiles.end {
+            $body::<1>($matrix, tile, $x, $out);
+        }
+    }};
+}
 
 /// out[row] = W x for the rows of `tiles`, of a matrix in F8_E4M3 whose scales are below `FAR_SCALE`.
 ///
@@ -26,16 +38,7 @@ const PREFETCH_BYTES: usize = 2048;
 #[target_feature(enable = "avx2,fma")]
 pub unsafe fn f8_e4m3(matrix: &Matrix, tiles: Range<usize>, x: *const f32, out: *mut f32) {
     // SAFETY: the caller's contract.
-    unsafe {
-        let mut tile = tiles.start;
-        while tile + 2 <= tiles.end {
-            f8_tiles::<2>(matrix, tile, x, out);
-            tile += 2;
-        }
-        if tile < tiles.end {
-            f8_tiles::<1>(matrix, tile, x, out);
-        }
-    }
+    unsafe { in_pairs!(f8_tiles, matrix, tiles, x, out) }
 }
 
 // SAFETY of the bodies: the contract of the functions that call them; offsets stay within the columns of a tile.
@@ -140,16 +143,7 @@ unsafe fn store(matrix: &Matrix, tile: usize, sums: [__m256; 2], out: *mut f32) 
 #[target_feature(enable = "avx2,fma")]
 pub unsafe fn int4(matrix: &Matrix, tiles: Range<usize>, x: *const f32, out: *mut f32) {
     // SAFETY: the caller's contract.
-    unsafe {
-        let mut tile = tiles.start;
-        while tile + 2 <= tiles.end {
-            int4_tiles::<2>(matrix, tile, x, out);
-            tile += 2;
-        }
-        if tile < tiles.end {
-            int4_tiles::<1>(matrix, tile, x, out);
-        }
-    }
+    unsafe { in_pairs!(int4_tiles, matrix, tiles, x, out) }
 }
 
 /// Shuffles that bring a byte of each lane to its top, with nothing below.

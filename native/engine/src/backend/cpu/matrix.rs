@@ -10,7 +10,7 @@ use std::ops::Range;
 pub use super::plane::{Rows, RowsMut};
 use super::{
     simd::{Level, Simd, with_level},
-    tile::{FAR_SCALE, FarF8E4m3, LANES, Sink, Unpack, each, gather_row, scatter_row, with_format},
+    tile::{FAR_SCALE, FarF8E4m3, LANES, PREFETCH_BYTES, Sink, Unpack, each, gather_row, scatter_row, with_format},
 };
 use crate::{
     buffer::Buffer,
@@ -302,9 +302,6 @@ impl<S: Simd> Sink<S> for Dot<S> {
         unsafe { self.sum = S::fma(weights, S::pick(S::load_four(self.at.add(k)), places), self.sum) }
     }
 }
-
-/// How far ahead of its use a tile is fetched; blocks of 256 weights ask for the next one as they go.
-const PREFETCH_BYTES: usize = 2048;
 
 /// Tiles whose chains run side by side, so that one's latency hides behind the others: fewer where a block is long, or
 /// the code would outgrow the instruction cache, and where registers are few; one where a tile is several chains as it is.

@@ -2,7 +2,8 @@
 //!
 //! A stored block is a list of fields, each some units of 1, 2 or 4 bytes. A tile keeps the same bytes, but
 //! unit by unit for sixteen rows: a vector load then fetches one unit of sixteen rows, and no sum is ever
-//! taken across lanes. Only the fifth bits of Q5_0 and Q5_1 lie in another order in their word. Bits per weight stay as stored (rows are padded to a multiple of sixteen).
+//! taken across lanes. Only the fifth bits of Q5_0 and Q5_1 lie in another order in their word. Bits per weight stay
+//! as stored (rows are padded to a multiple of sixteen).
 //!
 //! `Unpack` says, for a format, how a tile becomes sixteen f32 weights for each k in order. Products and
 //! panels are two sinks of that one description, so a format is decoded in one place. The weights are the
@@ -13,6 +14,9 @@ use crate::quant::Format;
 
 /// Rows of a tile.
 pub const LANES: usize = 16;
+
+/// How far ahead of its use a tile is fetched (bench/NOTES.md); blocks of 256 weights ask for the next one as they go.
+pub const PREFETCH_BYTES: usize = 2048;
 
 /// The units of a block, in stored order: (bytes of a unit, number of units).
 pub const fn fields(format: Format) -> &'static [(usize, usize)] {

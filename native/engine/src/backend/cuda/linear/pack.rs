@@ -181,8 +181,8 @@ impl Linears {
         Ok(pack)
     }
 
-    /// Where codes of a byte are row after row, [out][padded]: kept from their first use on while three quarters of the
-    /// device's memory stay free beside them, else in `scratch`, to be made again.
+    /// Where codes of a byte are row after row, [out][padded]: kept from their first use on where they fill at most a
+    /// quarter of the free memory, else in `scratch`, to be made again.
     pub(super) fn library_rows(&self, pack: &Pack, scratch: &mut Option<Memory>) -> Result<u64> {
         if let Some(rows) = pack.library_rows.get() {
             return Ok(rows.at());
